@@ -1,0 +1,11 @@
+// Package compat speaks the OpenAI dialects: it reads a client's body without
+// changing it, says where a backend's answer stands, and writes errors the way
+// OpenAI's clients expect them.
+//
+// A body is scanned once (Parse): it is valid JSON with no duplicate key, the
+// parts in it are those that may pass, and the spans of what the gateway must
+// know are remembered. What goes to a backend is the same bytes with a few
+// top-level members set or added (Request.Rewrite); nothing is decoded into
+// structs and encoded again. What comes back is read event by event
+// (ParseChunk) and followed to its end (Ending).
+package compat
