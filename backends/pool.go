@@ -45,10 +45,26 @@ type Start struct {
 	Backend  string
 	Attempts int           // 1 for the first
 	Queue    time.Duration // waited for a slot so far, all attempts together
+
+	attempt *attempt
 }
 
+// Commit must be called before anybody outside sees a byte of this attempt's
+// answer. True: the answer stays on its backend from now on, and what goes
+// wrong is final. False: the attempt was taken off its backend and is void;
+// give nothing out, Restart and another Begin follow (Take may return any error
+// until then). It may be called from any goroutine, holding the sink's own
+// locks, any number of times. A zero Start has nothing to commit and is true.
+func (s Start) Commit() bool { panic("skeleton") }
+
+type attempt struct{}
+
 // Sink takes an answer as it arrives. Its methods are called from the
-// goroutine that called Do, one at a time.
+// goroutine that called Do, one at a time and never under a lock of the pool.
+//
+// A backend that falls silent has its uncommitted requests moved elsewhere at
+// once, whatever they had received. A sink that lets somebody see the answer
+// before its end must therefore ask Start.Commit first.
 type Sink interface {
 	// Begin is told that a backend has begun to answer with 200. Whatever an earlier attempt gave is void.
 	Begin(Start)
@@ -57,7 +73,8 @@ type Sink interface {
 	// exchange: Do returns it, and nothing is held against the backend.
 	Take(raw []byte, c *compat.Chunk) error
 	// Restart asks the sink to forget what it was given, because the attempt
-	// failed. It reports false where somebody has seen some of it: then the failure is final.
+	// failed or was moved. It reports false where somebody has seen some of
+	// it: then the failure is final.
 	Restart() bool
 }
 
