@@ -1,0 +1,182 @@
+package sim
+
+import (
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// dialect is what chat completions and completions do not share: where the
+// prompt is and how the answer is dressed.
+type dialect interface {
+	// prompts returns one prompt for every answer asked for, n apart.
+	prompts(q *request) (prompts []string, images []string, err *apiError)
+	names() names
+	// opening is the choice before the first token; nil for none.
+	opening(index int) any
+	delta(index int, piece string, logprobs any) any
+	last(index int, c choice) any
+	whole(index int, c choice, logprobs any) any
+	// logprobs dresses tokens; it is called only for requests that want them.
+	logprobs(tokens []string) any
+}
+
+type names struct{ idPrefix, whole, chunk string }
+
+// envelope is a whole answer or a chunk of a stream.
+type envelope struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	Model   string `json:"model"`
+	Choices []any  `json:"choices"`
+	Usage   *usage `json:"usage,omitempty"`
+}
+
+type usage struct {
+	PromptTokens     int64 `json:"prompt_tokens"`
+	TotalTokens      int64 `json:"total_tokens"`
+	CompletionTokens int64 `json:"completion_tokens"`
+}
+
+// chat is POST /v1/chat/completions.
+type chat struct{}
+
+func (chat) names() names { return names{"chatcmpl-", "chat.completion", "chat.completion.chunk"} }
+
+func (chat) prompts(q *request) ([]string, []string, *apiError) {
+	prompt, images, err := flatten(q.Messages)
+	return []string{prompt}, images, err
+}
+
+type chatChunk struct {
+	Index        int       `json:"index"`
+	Delta        chatDelta `json:"delta"`
+	Logprobs     any       `json:"logprobs"`
+	FinishReason *string   `json:"finish_reason"`
+}
+
+type chatLastChunk struct {
+	chatChunk
+	StopReason *string `json:"stop_reason"`
+}
+
+type chatDelta struct {
+	Role    string `json:"role,omitzero"`
+	Content string `json:"content"`
+}
+
+type chatChoice struct {
+	Index        int         `json:"index"`
+	Message      chatMessage `json:"message"`
+	Logprobs     any         `json:"logprobs"`
+	FinishReason string      `json:"finish_reason"`
+	StopReason   *string     `json:"stop_reason"`
+}
+
+type chatMessage struct {
+	Role    string  `json:"role"`
+	Content string  `json:"content"`
+	Refusal *string `json:"refusal"`
+}
+
+func (chat) opening(index int) any {
+	return chatChunk{Index: index, Delta: chatDelta{Role: "assistant"}}
+}
+
+func (chat) delta(index int, piece string, logprobs any) any {
+	return chatChunk{Index: index, Delta: chatDelta{Content: piece}, Logprobs: logprobs}
+}
+
+func (chat) last(index int, c choice) any {
+	return chatLastChunk{chatChunk{Index: index, FinishReason: &c.finish}, c.stop}
+}
+
+func (chat) whole(index int, c choice, logprobs any) any {
+	return chatChoice{index, chatMessage{Role: "assistant", Content: c.text()}, logprobs, c.finish, c.stop}
+}
+
+type chatLogprobs struct {
+	Content []tokenLogprob `json:"content"`
+}
+
+type tokenLogprob struct {
+	Token       string         `json:"token"`
+	Logprob     float64        `json:"logprob"`
+	Bytes       []int          `json:"bytes"`
+	TopLogprobs []tokenLogprob `json:"top_logprobs"`
+}
+
+// sureness is every token's invented log probability.
+const sureness = -0.01
+
+func (chat) logprobs(tokens []string) any {
+	list := make([]tokenLogprob, len(tokens))
+	for i, t := range tokens {
+		bytes := make([]int, len(t))
+		for j := range t {
+			bytes[j] = int(t[j])
+		}
+		list[i] = tokenLogprob{t, sureness, bytes, []tokenLogprob{}}
+	}
+	return chatLogprobs{list}
+}
+
+// text is POST /v1/completions.
+type text struct{}
+
+func (text) names() names { return names{"cmpl-", "text_completion", "text_completion"} }
+
+func (text) prompts(q *request) ([]string, []string, *apiError) {
+	prompts := make([]string, 1)
+	var err error
+	if q.Prompt.Kind() == '[' {
+		err = json.Unmarshal(q.Prompt, &prompts)
+	} else {
+		err = json.Unmarshal(q.Prompt, &prompts[0])
+	}
+	if err != nil || q.Prompt.Kind() == 'n' || len(prompts) == 0 {
+		return nil, nil, invalidBody("1 validation error: body.prompt should be a string or a list of strings")
+	}
+	return prompts, nil, nil
+}
+
+type textChoice struct {
+	Index        int     `json:"index"`
+	Text         string  `json:"text"`
+	Logprobs     any     `json:"logprobs"`
+	FinishReason *string `json:"finish_reason"`
+	StopReason   *string `json:"stop_reason"`
+}
+
+func (text) opening(int) any { return nil }
+
+func (text) delta(index int, piece string, logprobs any) any {
+	return textChoice{Index: index, Text: piece, Logprobs: logprobs}
+}
+
+func (text) last(index int, c choice) any {
+	return textChoice{Index: index, FinishReason: &c.finish, StopReason: c.stop}
+}
+
+func (text) whole(index int, c choice, logprobs any) any {
+	return textChoice{index, c.text(), logprobs, &c.finish, c.stop}
+}
+
+type textLogprobs struct {
+	TextOffset    []int            `json:"text_offset"`
+	TokenLogprobs []float64        `json:"token_logprobs"`
+	Tokens        []string         `json:"tokens"`
+	TopLogprobs   []jsontext.Value `json:"top_logprobs"`
+}
+
+func (text) logprobs(tokens []string) any {
+	l := textLogprobs{Tokens: tokens}
+	offset := 0
+	for _, t := range tokens {
+		l.TextOffset = append(l.TextOffset, offset)
+		l.TokenLogprobs = append(l.TokenLogprobs, sureness)
+		l.TopLogprobs = append(l.TopLogprobs, jsontext.Value("null"))
+		offset += len(t)
+	}
+	return l
+}

@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"context"
+	"net/http"
+	"sync"
+)
+
+// Stats counts completion requests since the start or the last reset.
+// Received is always the sum of the five below it.
+type Stats struct {
+	Received   int64 `json:"received"`
+	Completed  int64 `json:"completed"`   // written to the end
+	Aborted    int64 `json:"aborted"`     // the client left first, in whatever phase
+	Refused    int64 `json:"refused"`     // answered 4xx or 501 by validation
+	Failed     int64 `json:"failed"`      // answered or cut by a fault or an engine's error
+	InProgress int64 `json:"in_progress"` //
+
+	// RemoteImages counts image URLs that were not data URLs. vLLM would have
+	// fetched them; the stand-in never does.
+	RemoteImages int64 `json:"remote_images"`
+
+	CompletedTokens Tokens `json:"completed_tokens"`
+	AbortedTokens   Tokens `json:"aborted_tokens"` // of work that was thrown away
+}
+
+// Tokens counts the tokens of some work.
+type Tokens struct {
+	Prompt    int64 `json:"prompt"` // all of the input, image included
+	Image     int64 `json:"image"`  // the image's part of it
+	Generated int64 `json:"generated"`
+}
+
+func (t *Tokens) add(u Tokens) {
+	t.Prompt += u.Prompt
+	t.Image += u.Image
+	t.Generated += u.Generated
+}
+
+// Stats returns the counters at this moment.
+func (s *Server) Stats() Stats {
+	s.stats.mu.Lock()
+	defer s.stats.mu.Unlock()
+	return s.stats.Stats
+}
+
+// Reset sets the counters to zero, but for the work in progress, and forgets
+// the recorded requests.
+func (s *Server) Reset() {
+	s.stats.mu.Lock()
+	n := s.stats.InProgress
+	s.stats.Stats = Stats{Received: n, InProgress: n}
+	s.stats.mu.Unlock()
+	s.records.reset()
+}
+
+func (s *Server) handleStats(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, s.Stats())
+}
+
+func (s *Server) handleReset(w http.ResponseWriter, r *http.Request) {
+	s.Reset()
+	writeJSON(w, http.StatusOK, s.Stats())
+}
+
+// ledger keeps the books; work is one request's line in them.
+type ledger struct {
+	mu sync.Mutex
+	Stats
+}
+
+type work struct {
+	ledger *ledger
+	ctx    context.Context
+	tokens Tokens
+	left   bool // the client left, and ctx may not know it yet
+	ended  bool
+}
+
+func (l *ledger) begin(ctx context.Context) *work {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Received++
+	l.InProgress++
+	return &work{ledger: l, ctx: ctx}
+}
+
+func (l *ledger) remoteImage() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.RemoteImages++
+}
+
+// complete enters success. It is called when the last token is made and before
+// it is sent, so that a client that has its answer finds it counted.
+func (w *work) complete() {
+	w.end(func(s *Stats) { s.Completed++; s.CompletedTokens.add(w.tokens) })
+}
+
+func (w *work) refuse() { w.end(func(s *Stats) { s.Refused++ }) }
+
+// close enters what is neither complete nor refused: aborted if the client has
+// left, else failed. It may be called after either.
+func (w *work) close() {
+	w.end(func(s *Stats) {
+		if !w.left && w.ctx.Err() == nil {
+			s.Failed++
+			return
+		}
+		s.Aborted++
+		s.AbortedTokens.add(w.tokens)
+	})
+}
+
+func (w *work) end(enter func(*Stats)) {
+	if w.ended {
+		return
+	}
+	w.ended = true
+	w.ledger.mu.Lock()
+	defer w.ledger.mu.Unlock()
+	w.ledger.InProgress--
+	enter(&w.ledger.Stats)
+}

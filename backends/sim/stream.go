@@ -1,0 +1,141 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/go-json-experiment/json"
+)
+
+// errCutShort ends an answer that a fault has ended already.
+var errCutShort = errors.New("answer cut short by a fault")
+
+// eventStream writes server-sent events, each flushed at once, and lets the
+// mid-stream fault happen in its place.
+type eventStream struct {
+	ctx     context.Context
+	w       http.ResponseWriter
+	flush   func() error
+	fault   Faults
+	changed <-chan struct{}
+	events  int
+}
+
+func newEventStream(ctx context.Context, w http.ResponseWriter, fault Faults, changed <-chan struct{}) *eventStream {
+	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	w.WriteHeader(http.StatusOK)
+	es := &eventStream{ctx: ctx, w: w, flush: http.NewResponseController(w).Flush, fault: fault, changed: changed}
+	_ = es.flush()
+	return es
+}
+
+func (es *eventStream) send(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil { // every v is ours
+		panic(err)
+	}
+	return es.write(data)
+}
+
+func (es *eventStream) done() error { return es.write([]byte("[DONE]")) }
+
+func (es *eventStream) write(data []byte) error {
+	if es.fault.MidStream != "" && es.events == es.fault.AfterEvents {
+		if err := es.misbehave(data); err != nil {
+			return err
+		}
+	}
+	es.events++
+	return es.put(data)
+}
+
+func (es *eventStream) put(data []byte) error {
+	_, err := fmt.Fprintf(es.w, "data: %s\n\n", data)
+	if err == nil {
+		err = es.flush()
+	}
+	if err != nil {
+		return errClientLeft
+	}
+	return nil
+}
+
+// misbehave does what the fault says in place of the event data. It returns nil
+// if the stream goes on.
+func (es *eventStream) misbehave(data []byte) error {
+	switch es.fault.MidStream {
+	case "hang":
+		hang(es.ctx.Done(), es.changed)
+		return es.ctx.Err()
+	case "cut":
+		panic(http.ErrAbortHandler)
+	case "cut_chunk":
+		cutInsideChunk(es.w, fmt.Appendf(nil, "data: %s\n\n", data))
+	case "error":
+		es.fail(internalError("injected fault"))
+	}
+	return errCutShort
+}
+
+// fail reports an error after the status has gone out: an error event and, as
+// vLLM does it, [DONE] after it.
+func (es *eventStream) fail(e *apiError) {
+	body, err := json.Marshal(e.body())
+	if err != nil {
+		panic(err)
+	}
+	_ = es.put(body)
+	_ = es.put([]byte("[DONE]"))
+}
+
+// cutInsideChunk announces a chunk of a chunked body, sends half of it, and
+// closes the connection.
+func cutInsideChunk(w http.ResponseWriter, chunk []byte) {
+	conn, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = fmt.Fprintf(buf, "%x\r\n%s", len(chunk), chunk[:len(chunk)/2])
+	_ = buf.Flush()
+	closeBoth(conn)
+}
+
+// closeBoth closes without a reset, so that what was written arrives.
+func closeBoth(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+	}
+	_ = conn.Close()
+}
+
+// writeWhole writes a non-streaming answer, or what the fault leaves of it.
+func writeWhole(ctx context.Context, w http.ResponseWriter, body []byte, fault Faults, changed <-chan struct{}) error {
+	w.Header().Set("Content-Type", "application/json")
+	half := body[:len(body)/2]
+	switch fault.MidStream {
+	case "":
+	case "error":
+		writeError(w, internalError("injected fault"))
+		return errCutShort
+	case "end":
+		_, _ = w.Write(half)
+		return errCutShort
+	default:
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		_, _ = w.Write(half)
+		_ = http.NewResponseController(w).Flush()
+		if fault.MidStream != "hang" {
+			panic(http.ErrAbortHandler)
+		}
+		hang(ctx.Done(), changed)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		body = body[len(half):]
+	}
+	_, err := w.Write(body)
+	return err
+}
