@@ -1,0 +1,142 @@
+package cache
+
+import (
+	"context"
+	"hash/crc32"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// LRU is a store in memory. Its methods may be called at the same time and
+// never return an error but ErrTooLarge.
+type LRU struct {
+	maxBytes int64
+	ttl      time.Duration
+	now      func() time.Time
+	metrics  *metrics
+
+	mu      sync.Mutex
+	entries *simplelru.LRU[Key, *entry] // guarded by mu
+	bytes   int64                       // guarded by mu; the sum of charge over entries
+}
+
+// entry is never changed once it is stored.
+type entry struct {
+	value    []byte
+	checksum uint32
+	stored   time.Time
+}
+
+func (e *entry) charge() int64 { return int64(len(e.value)) + Overhead }
+
+// New returns an empty store whose metrics are registered on reg, unless that is nil.
+func New(cfg Config, reg prometheus.Registerer) *LRU {
+	// The count is unbounded because the bytes are not: Overhead makes even
+	// empty values cost something.
+	entries, err := simplelru.NewLRU[Key, *entry](math.MaxInt, nil)
+	if err != nil {
+		panic(err) // only a size of 0 or less is refused
+	}
+	c := &LRU{maxBytes: cfg.MaxBytes, ttl: cfg.TTL, now: cfg.Now, entries: entries}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	c.metrics = newMetrics(reg, c)
+	return c
+}
+
+// Get returns the value stored under k and how long ago it was stored, and
+// whether there is one. The value is shared with other callers and must not be
+// changed; a change would be noticed, and turn the entry into a miss.
+func (c *LRU) Get(_ context.Context, k Key) (value []byte, age time.Duration, ok bool, err error) {
+	c.mu.Lock()
+	e, found := c.entries.Get(k)
+	c.mu.Unlock()
+	if !found {
+		c.metrics.misses.Inc()
+		return nil, 0, false, nil
+	}
+
+	age = max(0, c.now().Sub(e.stored))
+	if c.ttl > 0 && age >= c.ttl {
+		c.drop(k, e, c.metrics.expired)
+		c.metrics.misses.Inc()
+		return nil, 0, false, nil
+	}
+	if checksum(k, e.value) != e.checksum { // outside the lock: a large value takes microseconds
+		c.drop(k, e, c.metrics.corrupt)
+		c.metrics.misses.Inc()
+		return nil, 0, false, nil
+	}
+	c.metrics.hits.Inc()
+	return e.value, age, true, nil
+}
+
+// Put stores a copy of value under k in place of what was there. It returns
+// ErrTooLarge where the value would take more than an eighth of the budget; what
+// was stored under k is gone then too, because it is no longer the newest result.
+func (c *LRU) Put(_ context.Context, k Key, value []byte) error {
+	if int64(len(value))+Overhead > c.maxBytes/maxShare {
+		c.metrics.rejections.Inc()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if old, ok := c.entries.Peek(k); ok {
+			c.remove(k, old)
+		}
+		return ErrTooLarge
+	}
+	// A copy without spare capacity: what is charged is what is held, and the
+	// caller may reuse its buffer.
+	e := &entry{value: make([]byte, len(value)), checksum: checksum(k, value), stored: c.now()}
+	copy(e.value, value)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old, ok := c.entries.Peek(k); ok {
+		c.bytes -= old.charge()
+	}
+	c.entries.Add(k, e)
+	c.bytes += e.charge()
+	for c.bytes > c.maxBytes {
+		oldest, old, _ := c.entries.GetOldest()
+		c.remove(oldest, old)
+		c.metrics.space.Inc()
+	}
+	return nil
+}
+
+// drop removes e and counts it, unless it has been replaced in the meantime.
+func (c *LRU) drop(k Key, e *entry, counter prometheus.Counter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if current, ok := c.entries.Peek(k); ok && current == e {
+		c.remove(k, e)
+		counter.Inc()
+	}
+}
+
+// remove takes an entry out. The caller holds mu.
+func (c *LRU) remove(k Key, e *entry) {
+	c.entries.Remove(k)
+	c.bytes -= e.charge()
+}
+
+// size returns the bytes charged and the number of entries.
+func (c *LRU) size() (bytes int64, entries int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bytes, c.entries.Len()
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum covers the key too, so that a value never answers for another key.
+// CRC-32C finds every single flipped bit and every burst of up to 32; it guards
+// against damage, not against somebody who can write to this memory.
+func checksum(k Key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(k[:], castagnoli), castagnoli, value)
+}
