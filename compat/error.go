@@ -1,30 +1,73 @@
 package compat
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
-// Error is an OpenAI error: what is shown to the client, nothing more.
+// Error is an OpenAI error. All that AppendJSON and Event write is for the
+// client that caused it: Message and Param may quote its request, so they must
+// not reach a log, a metric or anybody else. Detail is the other way round.
 type Error struct {
 	Status     int // HTTP status
 	Message    string
 	Type       string        // "invalid_request_error", "server_error", ...
 	Param      string        // "" is written as null
 	Code       string        // "" is written as null
-	RetryAfter time.Duration // 0: no retry-after
+	RetryAfter time.Duration // 0: no retry-after header
 	NoRetry    bool          // x-should-retry: false
+	Detail     string        // what a broken backend said, for the log alone; never rendered
 }
 
+// Error returns the message for the client. To log an error pass the *Error
+// itself to slog, see LogValue.
 func (e *Error) Error() string { return e.Message }
 
-// AppendJSON appends {"error":{message,type,param,code}} with error as the
-// first key and all four keys always present.
-func (e *Error) AppendJSON(b []byte) []byte { panic("skeleton") }
+// LogValue makes an Error safe to log: it leaves out what may quote a request.
+func (e *Error) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.Int("status", e.Status), slog.String("type", e.Type), slog.String("code", e.Code)}
+	if e.Detail != "" {
+		attrs = append(attrs, slog.String("detail", e.Detail))
+	}
+	return slog.GroupValue(attrs...)
+}
 
-// Event returns the bytes of the error as an event of a stream of the dialect
-// (chat and completions: data with the error, then [DONE]).
-func (e *Error) Event(d Dialect) []byte { panic("skeleton") }
+// AppendJSON appends {"error":{message,type,param,code}}. error is the first
+// and only key and all four keys are always there: go-openai takes a stream's
+// event for an error only if it begins so, and other clients miss absent keys.
+func (e *Error) AppendJSON(b []byte) []byte {
+	b = append(b, `{"error":{"message":`...)
+	b = AppendQuoted(b, e.Message)
+	b = append(b, `,"type":`...)
+	b = AppendQuoted(b, e.Type)
+	b = append(b, `,"param":`...)
+	b = appendOrNull(b, e.Param)
+	b = append(b, `,"code":`...)
+	b = appendOrNull(b, e.Code)
+	return append(b, "}}"...)
+}
 
-// Normalise turns any error body that a backend is known to send (vLLM's
-// object with an integer code, its old flat one, {"error":"text"}, FastAPI's
-// detail, HTML, nothing) into an OpenAI error. 4xx keep their status; what
-// says that the context is exceeded gets code context_length_exceeded.
-func Normalise(status int, body []byte) *Error { panic("skeleton") }
+// Event returns the bytes that end a stream of the dialect with the error. For
+// chat and completions that is one data line and [DONE], without an event
+// line, which go-openai does not read.
+func (e *Error) Event(d Dialect) []byte {
+	if d != Responses {
+		b := e.AppendJSON([]byte("data: "))
+		return append(b, "\n\ndata: [DONE]\n\n"...)
+	}
+	// The number in the sequence is not known here; no client reads it of an error.
+	b := append([]byte(nil), "event: error\ndata: {\"type\":\"error\",\"code\":"...)
+	b = appendOrNull(b, e.Code)
+	b = append(b, `,"message":`...)
+	b = AppendQuoted(b, e.Message)
+	b = append(b, `,"param":`...)
+	b = appendOrNull(b, e.Param)
+	return append(b, ",\"sequence_number\":0}\n\n"...)
+}
+
+func appendOrNull(b []byte, s string) []byte {
+	if s == "" {
+		return append(b, "null"...)
+	}
+	return AppendQuoted(b, s)
+}
