@@ -2,83 +2,250 @@
 //
 // It is a state machine: events go in (a request arrives, is cancelled, makes
 // progress, ends; a probe starts or ends; time passes), effects come out
-// (start this request there, refuse it, take it off its backend). It does no
-// I/O, starts no goroutine and has no clock of its own, so the same code runs
-// in production, in tests and in a simulation. It is not safe for concurrent
-// use: the caller holds one lock around it.
+// (start this request there, refuse it, take it off its backend). A ticket that
+// arrives starts at once where the policy finds room, or waits in one bounded
+// queue; whatever frees room or brings a backend back starts those that wait.
+//
+// Every backend has two judges. Health (probes, bytes seen, lost connections)
+// says whether it is there at all, the breaker says whether its answers are any
+// good. Tickets on a backend that falls silent or goes down are taken back and
+// started elsewhere. The package does no I/O, starts no goroutine and has no
+// clock of its own, so the same code runs in production, in tests and in a
+// simulation. It is not safe for concurrent use: the caller holds one lock
+// around it, and acts on the effects before the next call.
 package balancer
 
-import "time"
-
-// Class is the priority class of a request.
-type Class uint8
-
-const (
-	Interactive Class = iota
-	Batch
+import (
+	"math/rand/v2"
+	"time"
 )
 
-// Ticket is one request from Arrive until it was refused, cancelled or done.
-// The caller fills the exported fields before Arrive and leaves them alone.
-type Ticket struct {
-	Tenant   string
-	Class    Class
-	Weight   float64   // share within the class, 0 means 1
-	Cost     float64   // expected work in output tokens, 0 means unknown
-	Model    string    // the name the backend serves it under
-	Deadline time.Time // when waiting in the queue ends
-	// unexported state
+// Balancer is the state of one pool.
+type Balancer struct {
+	cfg      Config
+	choose   chooser
+	random   *rand.Rand
+	turn     int // where round robin goes on
+	backends []*backend
+	byName   map[string]*backend
+	models   map[string]*model
+
+	queue      queue
+	inProgress int // tickets that arrived and are not over
+	retrying   int // of these, on their budgeted retry
+
+	lastTick  time.Time
+	awakeFrom time.Time // silence before this was the router's own
+
+	effects []Effect
+	freed   bool // room may have appeared: look through the queue
+	worse   bool // hope may have gone: look through the queue
 }
 
-// Outcome says how an attempt ended, sorted by what it means for the backend.
-type Outcome uint8
-
-const (
-	Success Outcome = iota // a complete answer
-	Refused                // the backend refused the request itself (4xx): nothing held against it
-	Failed                 // 5xx, truncated or malformed answer: counts for the breaker
-	Lost                   // connection refused, reset or closed before the answer: the backend is out until a probe succeeds
-	Aborted                // we or the client ended it: nothing held against it
-)
-
-// Kind is what an Effect asks for.
-type Kind uint8
-
-const (
-	Start  Kind = iota // send the ticket's request to Backend
-	Refuse             // tell the ticket's caller Err; the ticket is over
-	Move               // take the ticket off Backend: it got nothing and was put back to the front of the queue
-)
-
-// Effect is one thing that the caller must do now.
-type Effect struct {
-	Kind    Kind
-	Ticket  *Ticket
-	Backend string
-	Err     error // with Refuse: one of the errors below
+// New returns a balancer whose backends are all unknown until their first
+// probe. It panics on a Config that Validate refuses. Equal seeds and equal
+// events give equal effects.
+func New(cfg Config, seed uint64) *Balancer {
+	if err := cfg.Validate(); err != nil {
+		panic("balancer: " + err.Error())
+	}
+	b := &Balancer{
+		cfg:    cfg.withDefaults(),
+		random: rand.New(rand.NewPCG(seed, 0)),
+		byName: make(map[string]*backend, len(cfg.Backends)),
+		models: make(map[string]*model),
+	}
+	b.choose = choosers[b.cfg.Policy]
+	for i, c := range cfg.Backends {
+		be := &backend{Backend: c, index: i}
+		b.backends = append(b.backends, be)
+		b.byName[c.Name] = be
+	}
+	return b
 }
 
-// ProbeEvent is what became of a health probe.
-type ProbeEvent uint8
+// All events return the effects to carry out, valid until the next call.
 
-const (
-	ProbeStarted ProbeEvent = iota
-	ProbeSucceeded
-	ProbeFailed
-)
+// Arrive brings a new ticket: it starts, waits, or is refused with
+// ErrNoBackend, ErrQueueFull or, where its Deadline is not ahead, ErrQueueTimeout.
+// A ticket that is over may arrive again.
+func (b *Balancer) Arrive(now time.Time, t *Ticket) []Effect {
+	b.begin()
+	t.arrive(now, b.models[t.Model])
+	b.inProgress++
+	switch be := b.choose(b, t); {
+	case be != nil:
+		b.start(now, be, t)
+	case !b.hope(t):
+		b.refuse(t, ErrNoBackend)
+	case !t.until.After(now):
+		b.refuse(t, ErrQueueTimeout)
+	case b.queue.len() >= b.cfg.MaxQueue:
+		b.refuse(t, ErrQueueFull)
+	default:
+		b.queue.add(now, t)
+	}
+	return b.settle(now)
+}
 
-/*
-Errors: ErrQueueFull, ErrQueueTimeout, ErrNoBackend (no usable backend for the model), ErrNoRetry (budget spent, tried already, or nowhere else to go).
+// Cancel ends a ticket whose caller left, waiting or running. A ticket that is
+// over is left alone.
+func (b *Balancer) Cancel(now time.Time, t *Ticket) []Effect {
+	if t.phase == running {
+		return b.Done(now, t, Aborted, false)
+	}
+	b.begin()
+	if t.phase == queued {
+		b.queue.remove(t)
+		b.end(t)
+	}
+	return b.settle(now)
+}
 
-type Config struct { Backends []Backend{Name, MaxInFlight}; Policy ("least_loaded"|"round_robin"); MaxQueue int; health, breaker, budget parameters with defaults }
-New(cfg Config, seed uint64) *Balancer
-All events append to and return a slice of effects that is valid until the next call:
-(b) Arrive(now, *Ticket) []Effect
-(b) Cancel(now, *Ticket) []Effect            // queued or running: the caller left
-(b) Progress(now, *Ticket) []Effect          // a byte of the answer (or its head) came; first call marks "has received"
-(b) Done(now, *Ticket, Outcome, again bool) []Effect // the attempt ended; again asks for one more attempt elsewhere (front of the queue): Start, nothing (queued), or Refuse with ErrNoRetry
-(b) Probe(now, backend string, ProbeEvent) []Effect
-(b) Serves(now, backend string, models []string) []Effect // what /v1/models listed
-(b) Tick(now) []Effect
-(b) Status(now) Status // backends: state, in-flight, breaker, ...; queue length by class; retry budget
-*/
+// Progress reports bytes of the answer of a running ticket: the head of a 200,
+// then anything that follows. The head of an error need not be reported, its
+// Done follows at once.
+func (b *Balancer) Progress(now time.Time, t *Ticket) []Effect {
+	b.begin()
+	if t.phase == running {
+		b.firstByte(now, t)
+		b.heard(now, t.backend)
+	}
+	return b.settle(now)
+}
+
+// Commit binds a running ticket to its backend, because somebody outside sees
+// its answer now: it is neither moved nor tried again any more. It reports
+// false where the ticket is not running.
+func (b *Balancer) Commit(t *Ticket) bool {
+	if t.phase != running {
+		return false
+	}
+	t.committed = true
+	return true
+}
+
+// Done ends the attempt of a running ticket. With again the caller asks for
+// another attempt on another backend after a Refused, Failed or Lost one: the
+// ticket starts, waits at the front of the queue, or is refused with
+// ErrNoRetry. Otherwise the ticket is over.
+func (b *Balancer) Done(now time.Time, t *Ticket, o Outcome, again bool) []Effect {
+	b.begin()
+	if t.phase != running {
+		return b.settle(now)
+	}
+	b.judge(now, t, o)
+	b.release(t)
+	t.until = now.Add(t.patience)
+	switch {
+	case !again || o == Success || o == Aborted:
+		b.end(t)
+	case t.committed || !b.hope(t) || !b.grantAttempt(t, o == Lost):
+		b.refuse(t, ErrNoRetry)
+	default:
+		t.failed = true
+		b.requeue(now, t)
+	}
+	return b.settle(now)
+}
+
+// Tick lets time pass: it ends waiting that took too long, gives tripped
+// backends their trial and finds backends that fell silent. Nothing of this
+// happens later than one tick: every 100 ms is good, a second apart is taken for
+// a pause of the router itself.
+func (b *Balancer) Tick(now time.Time) []Effect {
+	b.begin()
+	b.noticeOwnSleep(now)
+	b.openTrials(now)
+	b.findSilent(now)
+	b.expire(now)
+	return b.settle(now)
+}
+
+func (b *Balancer) begin() { b.effects = b.effects[:0] }
+
+// settle ends every event: who waits in vain is refused, who can start starts.
+// After it no waiting ticket has room anywhere, so an arriving one that finds
+// room overtakes nobody.
+func (b *Balancer) settle(now time.Time) []Effect {
+	if b.worse {
+		b.worse = false
+		b.refuseHopeless()
+	}
+	if b.freed {
+		b.freed = false
+		b.dispatch(now)
+	}
+	return b.effects
+}
+
+// dispatch starts waiting tickets while there is room.
+func (b *Balancer) dispatch(now time.Time) {
+	var stuck *model // a model that found no room in this walk
+	for t := b.queue.first(); t != nil && b.anyRoom(); {
+		next := b.queue.after(t)
+		if t.attempts > 0 || t.model == nil || t.model != stuck {
+			if be := b.choose(b, t); be != nil {
+				b.queue.remove(t)
+				b.start(now, be, t)
+			} else if t.attempts == 0 {
+				stuck = t.model
+			}
+		}
+		t = next
+	}
+}
+
+func (b *Balancer) start(now time.Time, be *backend, t *Ticket) {
+	be.take(t)
+	b.effects = append(b.effects, Effect{Kind: Start, Ticket: t, Backend: be.Name, Attempt: t.attempts})
+}
+
+// release gives the slot of a running ticket back.
+func (b *Balancer) release(t *Ticket) {
+	t.backend.give(t)
+	b.freed = true
+}
+
+func (b *Balancer) requeue(now time.Time, t *Ticket) {
+	b.queue.addBack(now, t)
+	b.freed = true
+}
+
+func (b *Balancer) refuse(t *Ticket, err error) {
+	b.end(t)
+	b.effects = append(b.effects, Effect{Kind: Refuse, Ticket: t, Attempt: t.attempts, Err: err})
+}
+
+// end makes a ticket that is neither queued nor running any more over.
+func (b *Balancer) end(t *Ticket) {
+	b.inProgress--
+	if t.retried {
+		b.retrying--
+	}
+	t.over()
+}
+
+// expire refuses what waited until its deadline.
+func (b *Balancer) expire(now time.Time) {
+	for t := b.queue.first(); t != nil; {
+		next := b.queue.after(t)
+		if !t.until.After(now) {
+			b.queue.remove(t)
+			b.refuse(t, t.reason(ErrQueueTimeout))
+		}
+		t = next
+	}
+}
+
+// refuseHopeless refuses what waits for backends that will not come.
+func (b *Balancer) refuseHopeless() {
+	for t := b.queue.first(); t != nil; {
+		next := b.queue.after(t)
+		if !b.hope(t) {
+			b.queue.remove(t)
+			b.refuse(t, t.reason(ErrNoBackend))
+		}
+		t = next
+	}
+}
