@@ -1,0 +1,51 @@
+# What can be done here. `make help` prints the lines with two number signs.
+
+version := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+# Tests that start whole processes measure time: they run after the others, one
+# package after another, so that nothing else takes the processors from them.
+processes := ./test/e2e/... ./test/sdk/... ./test/soak/...
+
+# Style and common mistakes, found by one tool of one version.
+golangci_lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# Where process tests find what `build` made; alone, they build it themselves.
+export OCRMUX_BIN := $(CURDIR)/bin
+
+.PHONY: help build run samples test lint bench soak ready clean
+.DEFAULT_GOAL := help
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+build: ## compile bin/router and bin/vllmsim
+	go build -ldflags '-X main.version=$(version)' -o bin/ ./cmd/router ./cmd/vllmsim
+
+run: ## start two stand-ins and the router, until Ctrl-C
+	@scripts/run
+
+samples: ## draw the pages in samples/ again
+	go run ./samples/draw
+
+test: ## everything that CI runs: vet, unit tests with -race, processes, SDKs
+	scripts/need test
+	go vet ./...
+	$(MAKE) --no-print-directory build
+	go test -race $$(go list ./... | grep -v $(foreach package,$(processes),-e /$(package:./%/...=%)))
+	go test -race -count=1 -p 1 $(processes)
+
+lint: ## check style and common mistakes; the first time takes minutes to compile
+	go run $(golangci_lint) run --config scripts/golangci.yaml ./...
+
+bench: build ## measure what the router costs on this machine
+	bench/run
+
+soak: build ## the long forms of the process tests: kills, leavers, deaths mid-stream
+	scripts/need test
+	go test -count=1 -timeout 60m -run Soak ./test/soak -soak
+	go test -count=1 -timeout 60m -run MidStream ./test/sdk -deaths 100
+
+ready: lint test bench soak ## all of these: may it be handed on?
+
+clean: ## remove what the other commands made
+	rm -rf bin .run .venv test/sdk/node/node_modules
