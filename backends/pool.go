@@ -3,124 +3,26 @@
 //
 // Pool.Do is the whole of it: it puts the request to the balancer, waits for a
 // slot, sends it, and pumps the answer into a Sink at the backend's pace. It
-// tries once more on another backend while nothing has been taken from the
-// Sink, and it returns when the slot is free again: nobody else has to close or
-// release anything. Beside it, every backend is probed (Pool.Run).
+// tries once more on another backend while nobody has seen any of it, and it
+// returns when the slot is free again: nobody else has to close or release
+// anything. Beside it, every backend is probed (Pool.Run).
 package backends
 
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ocrmux/balancer"
-	"ocrmux/compat"
 )
-
-// Body is what is sent: it is opened once an attempt. compat.Body is one.
-type Body interface {
-	Size() int64
-	Open() io.ReadCloser
-}
-
-// Request is one exchange with a model, whoever asked.
-type Request struct {
-	Dialect  compat.Dialect
-	Body     Body
-	Stream   bool   // the body asks for a stream
-	Model    string // the name the backend serves it under
-	Tenant   string
-	Class    balancer.Class
-	Weight   float64
-	Cost     float64
-	QueueFor time.Duration // longest wait for a slot
-}
-
-// Start says where an attempt's answer comes from.
-type Start struct {
-	Backend  string
-	Attempts int           // 1 for the first
-	Queue    time.Duration // waited for a slot so far, all attempts together
-
-	attempt *attempt
-}
-
-// Commit must be called before anybody outside sees a byte of this attempt's
-// answer. True: the answer stays on its backend from now on, and what goes
-// wrong is final. False: the attempt was taken off its backend and is void;
-// give nothing out, Restart and another Begin follow (Take may return any error
-// until then). It may be called from any goroutine, holding the sink's own
-// locks, any number of times. A zero Start has nothing to commit and is true.
-func (s Start) Commit() bool { panic("skeleton") }
-
-type attempt struct{}
-
-// Sink takes an answer as it arrives. Its methods are called from the
-// goroutine that called Do, one at a time and never under a lock of the pool.
-//
-// A backend that falls silent has its uncommitted requests moved elsewhere at
-// once, whatever they had received. A sink that lets somebody see the answer
-// before its end must therefore ask Start.Commit first.
-type Sink interface {
-	// Begin is told that a backend has begun to answer with 200. Whatever an earlier attempt gave is void.
-	Begin(Start)
-	// Take gets the next event of a stream (raw, with its blank line), or the
-	// whole of a JSON answer. Both arguments are valid during the call only. An error ends the
-	// exchange: Do returns it, and nothing is held against the backend.
-	Take(raw []byte, c *compat.Chunk) error
-	// Restart asks the sink to forget what it was given, because the attempt
-	// failed or was moved. It reports false where somebody has seen some of
-	// it: then the failure is final.
-	Restart() bool
-}
-
-// Receipt is what an exchange took, for headers, log and accounts. It is
-// filled as far as the exchange came, also where Do returns an error.
-type Receipt struct {
-	Start
-	FirstByte time.Duration // from the attempt's sending to the first event; 0: none
-	Busy      time.Duration // time holding a slot, all attempts together
-	Usage     compat.Usage  // the backend's own count; zero where it gave none
-}
-
-// Errors of Do, sorted by what the caller may do next. Besides these it
-// returns ctx's cause and the Sink's own errors.
-var (
-	ErrBusy        = errors.New("no slot became free in time")    // try again later (503)
-	ErrUnavailable = errors.New("no backend is usable")           // try again later (503)
-	ErrLost        = errors.New("the backend was lost")           // connection failed or was cut (502)
-	ErrMalformed   = errors.New("the backend's answer is broken") // not the dialect, or ended short (502)
-)
-
-// StatusError is an answer other than 200, or an error event in a stream. 4xx
-// are the backend's word on the request itself; 5xx were tried twice.
-type StatusError struct {
-	Status int
-	Err    *compat.Error // normalised
-}
-
-func (e *StatusError) Error() string { return e.Err.Message }
-
-// Config describes one pool.
-type Config struct {
-	Name     string
-	Backends []Backend
-	Policy   string // "least_loaded" (default), "round_robin"
-	MaxQueue int    // requests waiting at most, 1024
-	// probe interval, timeouts, thresholds: durations with defaults, all configurable
-}
-
-// Backend is one server.
-type Backend struct {
-	Name        string
-	URL         string // http://host:port, without a path
-	APIKey      string // sent as a bearer token; "" for none
-	MaxInFlight int    // 48
-}
 
 // Deps are what a pool needs from outside.
 type Deps struct {
@@ -128,28 +30,115 @@ type Deps struct {
 	Registry prometheus.Registerer
 }
 
-// Pool is a set of backends with one queue.
-type Pool struct{}
+// Pool is a set of backends with one queue. It holds the lock and the clock
+// that the balancer lacks, and carries its effects to the goroutines that wait
+// in Do.
+type Pool struct {
+	cfg      Config
+	log      *slog.Logger
+	metrics  *metrics
+	backends map[string]*backend
+	names    []string // of backends, as configured
 
-func New(cfg Config, deps Deps) (*Pool, error)                              { panic("skeleton") }
-func (p *Pool) Run(ctx context.Context) error                               { panic("skeleton") } // probes and ticks until ctx ends
-func (p *Pool) Do(ctx context.Context, r *Request, s Sink) (Receipt, error) { panic("skeleton") }
-func (p *Pool) Status() Status                                              { panic("skeleton") }
-func (p *Pool) Usable(model string) bool                                    { panic("skeleton") } // at least one backend could take the model now
-func (p *Pool) MaxModelLen(model string) int                                { panic("skeleton") } // smallest max_model_len among the pool's backends that serve it; 0: unknown yet
+	work  *http.Transport // requests; keeps connections
+	fresh *http.Transport // replays; never reuses one
+	probe *http.Transport // health, so that it never waits behind work
 
-// Status is a picture of the pool for /admin/backends, /health and metrics.
-type Status struct {
-	Pool     string
-	Queued   int
-	Backends []BackendStatus
+	limits atomic.Pointer[map[string]int] // smallest max_model_len by model
+
+	mu        sync.Mutex
+	balancer  *balancer.Balancer
+	exchanges map[*balancer.Ticket]*exchange // from Arrive to the ticket's end
 }
 
-type BackendStatus struct {
-	Name        string
-	State       string // "up", "down", "suspect", "unknown"
-	Breaker     string // "closed", "open", "trial", "probation"
-	InFlight    int
-	MaxInFlight int
-	Models      []string
+// New checks cfg and registers the pool's metrics. Nothing is sent to a backend
+// before Run.
+func New(cfg Config, deps Deps) (*Pool, error) {
+	if err := cfg.prepare(); err != nil {
+		return nil, fmt.Errorf("pool %q: %w", cfg.Name, err)
+	}
+	p := &Pool{
+		cfg:       cfg,
+		log:       deps.Log.With("pool", cfg.Name),
+		backends:  make(map[string]*backend),
+		work:      newTransport(),
+		fresh:     newTransport(),
+		probe:     newTransport(),
+		balancer:  balancer.New(cfg.balancer(), rand.Uint64()),
+		exchanges: make(map[*balancer.Ticket]*exchange),
+	}
+	p.fresh.DisableKeepAlives = true
+	p.metrics = newMetrics(p)
+	for _, b := range cfg.Backends {
+		p.backends[b.Name] = newBackend(b, p.metrics)
+		p.names = append(p.names, b.Name)
+	}
+	if err := p.metrics.register(deps.Registry); err != nil {
+		return nil, fmt.Errorf("pool %q: %w", cfg.Name, err)
+	}
+	return p, nil
+}
+
+// Run probes the backends and lets the balancer's time pass until ctx ends,
+// which is no error. Requests may be in Do before, during and after; without
+// Run none of them waits forever only if its ctx ends.
+func (p *Pool) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, name := range p.names {
+		wg.Go(func() { p.watch(ctx, p.backends[name]) })
+	}
+	ticker := time.NewTicker(p.cfg.Tick)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case now := <-ticker.C:
+			p.advance(func() []balancer.Effect { return p.balancer.Tick(now) })
+		case <-ctx.Done():
+		}
+	}
+	wg.Wait()
+	for _, t := range []*http.Transport{p.work, p.fresh, p.probe} {
+		t.CloseIdleConnections()
+	}
+	return nil
+}
+
+// advance puts one event that may change a backend's state to the balancer,
+// carries out what follows, and logs the changes.
+func (p *Pool) advance(event func() []balancer.Effect) {
+	p.mu.Lock()
+	p.apply(event())
+	changes := p.changes()
+	p.mu.Unlock()
+	p.report(changes)
+}
+
+// apply carries out effects. p.mu is held.
+func (p *Pool) apply(effects []balancer.Effect) {
+	for _, e := range effects {
+		x := p.exchanges[e.Ticket]
+		switch e.Kind {
+		case balancer.Start:
+			x.grant = p.backends[e.Backend]
+		case balancer.Refuse:
+			x.refusal = e.Err
+			delete(p.exchanges, e.Ticket)
+		case balancer.Move:
+			x.move()
+			continue
+		}
+		x.wake()
+	}
+}
+
+// translate turns the balancer's refusals into this package's errors.
+func translate(err error) error {
+	switch {
+	case errors.Is(err, balancer.ErrNoBackend):
+		return ErrUnavailable
+	case errors.Is(err, balancer.ErrNoRetry):
+		return err // Do has a better one
+	default: // the queue is full, or the wait took too long
+		return ErrBusy
+	}
 }

@@ -1,0 +1,74 @@
+package backends
+
+import (
+	"net/http"
+	"net/url"
+	"time"
+
+	"ocrmux/balancer"
+	"ocrmux/compat"
+)
+
+// backend is one server as the pool knows it.
+type backend struct {
+	Backend
+	routes        map[compat.Dialect]*http.Request // what does not change from request to request
+	health        *url.URL
+	list          *url.URL
+	authorization []string // nil without a key
+	metrics       backendMetrics
+
+	// Under Pool.mu:
+	probes  int  // under way
+	failed  bool // the last probe that ended
+	listed  time.Time
+	models  []model // nil until listed
+	missing string  // what was last said of configured models that it lacks
+
+	// The states last logged.
+	state   balancer.State
+	breaker balancer.BreakerState
+}
+
+// model is one entry of /v1/models.
+type model struct {
+	name   string
+	maxLen int // context length in tokens, prompt and answer together; 0 where the backend does not say
+}
+
+// newBackend is called with a checked Backend.
+func newBackend(cfg Backend, m *metrics) *backend {
+	base, _ := cfg.base()
+	b := &backend{
+		Backend: cfg,
+		routes:  make(map[compat.Dialect]*http.Request),
+		health:  base.JoinPath("/health"),
+		list:    base.JoinPath("/v1/models"),
+		metrics: m.forBackend(cfg.Name),
+	}
+	for _, d := range []compat.Dialect{compat.Chat, compat.Completions, compat.Responses} {
+		b.routes[d] = newRequest(http.MethodPost, base.JoinPath(d.Path()))
+	}
+	if cfg.APIKey != "" {
+		b.authorization = []string{"Bearer " + cfg.APIKey}
+	}
+	return b
+}
+
+func newRequest(method string, u *url.URL) *http.Request {
+	return &http.Request{Method: method, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+}
+
+// serves reports whether requests for a model may go to b. Before it was
+// listed it is taken to serve all. Pool.mu is held.
+func (b *backend) serves(name string) bool {
+	if b.models == nil {
+		return true
+	}
+	for _, m := range b.models {
+		if m.name == name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,99 @@
+package backends
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"ocrmux/balancer"
+)
+
+// Status is a picture of the pool for /admin/backends, /health and metrics.
+type Status struct {
+	Pool     string
+	Queued   int
+	Backends []BackendStatus // in the order of the configuration
+}
+
+// BackendStatus is what is known of one backend.
+type BackendStatus struct {
+	Name        string
+	State       string // "unknown", "up", "suspect", "out", "down": only "up" gets new work
+	Breaker     string // "closed", "open", "trial", "probation": "open" gets none either
+	InFlight    int
+	MaxInFlight int
+	Models      []string // as it lists them; nil until then
+}
+
+// Status is a copy: it stays as it is.
+func (p *Pool) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.balancer.Status(time.Now())
+	s := Status{Pool: p.cfg.Name}
+	for _, n := range now.Queued {
+		s.Queued += n
+	}
+	for _, be := range now.Backends {
+		var models []string
+		for _, m := range p.backends[be.Name].models {
+			models = append(models, m.name)
+		}
+		s.Backends = append(s.Backends, BackendStatus{
+			Name:        be.Name,
+			State:       be.State.String(),
+			Breaker:     be.Breaker.String(),
+			InFlight:    be.InFlight,
+			MaxInFlight: be.MaxInFlight,
+			Models:      models,
+		})
+	}
+	return s
+}
+
+// Usable reports whether at least one backend could be given a request for
+// model now, at once or when a slot becomes free.
+func (p *Pool) Usable(model string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, be := range p.balancer.Status(time.Now()).Backends {
+		if be.Usable && p.backends[be.Name].serves(model) {
+			return true
+		}
+	}
+	return false
+}
+
+// change is one backend's new state, for the log.
+type change struct {
+	backend, what, was, is string
+	worse                  bool
+}
+
+// changes compares the backends with what was last logged. p.mu is held.
+func (p *Pool) changes() []change {
+	var out []change
+	for _, be := range p.balancer.Status(time.Now()).Backends {
+		b := p.backends[be.Name]
+		if be.State != b.state {
+			out = append(out, change{b.Name, "state", b.state.String(), be.State.String(), be.State != balancer.Up})
+			b.state = be.State
+		}
+		if be.Breaker != b.breaker {
+			out = append(out, change{b.Name, "breaker", b.breaker.String(), be.Breaker.String(), be.Breaker == balancer.Open})
+			b.breaker = be.Breaker
+		}
+	}
+	return out
+}
+
+// report logs changes; the lock is not held, because a log may be slow.
+func (p *Pool) report(changes []change) {
+	for _, c := range changes {
+		level := slog.LevelInfo
+		if c.worse {
+			level = slog.LevelWarn
+		}
+		p.log.Log(context.Background(), level, "a backend's "+c.what+" changed", "backend", c.backend, "was", c.was, "is", c.is)
+	}
+}
