@@ -1,0 +1,63 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// ErrNoKey says that there is no credential, and that none is not enough here.
+var ErrNoKey = errors.New("no API key")
+
+// ErrBadKey says that the credential opens nothing: mistyped, unknown, wrong,
+// expired, disabled, or sent from where it must not be used. Which of these it
+// is goes into a metric and never to the caller.
+var ErrBadKey = errors.New("incorrect API key")
+
+// Throttled stands in place of ErrBadKey for an address that has sent too many
+// wrong keys. The key was checked all the same, and was wrong.
+type Throttled struct {
+	// RetryAfter is when the next wrong key will be told that it is wrong, in
+	// whole milliseconds and at least one.
+	RetryAfter time.Duration
+}
+
+func (e *Throttled) Error() string {
+	return fmt.Sprintf("too many incorrect API keys from this address, retry in %s", e.RetryAfter)
+}
+
+// Identity is who asks: a tenant, and the key by which it was recognised. It is
+// good for the one request that it was made for, also if the key is revoked
+// meanwhile.
+type Identity struct {
+	Tenant *Tenant
+	// KeyID is the id of the key, empty for an anonymous caller.
+	KeyID string
+
+	account *account
+	slots   *slots
+	claims  []Claim // what one request charges
+}
+
+// newIdentity puts together who shares slots and limits under a name: a tenant, or
+// one address of the anonymous tenant.
+func newIdentity(tenant *Tenant, keyID string, account *account, slots *slots, limitKey string) *Identity {
+	id := &Identity{Tenant: tenant, KeyID: keyID, account: account, slots: slots}
+	if limit := tenant.Limits.RequestsPerMinute; limit > 0 {
+		id.claims = []Claim{{Key: limitKey, Rate: minuteRate(limit), Count: 1}}
+	}
+	return id
+}
+
+// canonical returns the address that a peer is counted by: an IPv4 address
+// itself, an IPv6 address its /64, which is what one customer commonly has.
+func canonical(peer netip.Addr) netip.Addr {
+	peer = peer.Unmap().WithZone("")
+	if peer.Is6() {
+		if prefix, err := peer.Prefix(64); err == nil {
+			return prefix.Addr()
+		}
+	}
+	return peer
+}

@@ -1,0 +1,218 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxKeyFileBytes bounds what is read as a key file: room for 100,000 keys.
+const maxKeyFileBytes = 32 << 20
+
+const hashScheme = "hmac-sha256:"
+
+// KeyFile is what keys.yaml says: tenants, and the keys that each of them holds.
+type KeyFile struct {
+	Tenants []Tenant   `yaml:"tenants"`
+	Keys    []KeyEntry `yaml:"keys"`
+}
+
+// KeyEntry is a key as keys.yaml keeps it.
+type KeyEntry struct {
+	// ID is the part of the key that stands after sk-ocr-.
+	ID string `yaml:"id"`
+	// Tenant is the name of the tenant that holds the key.
+	Tenant string `yaml:"tenant"`
+	// Hash proves the key and does not tell it.
+	Hash KeyHash `yaml:"hash"`
+	// Created is for people to read.
+	Created time.Time `yaml:"created,omitempty"`
+	// Expires is the moment from which the key is refused. Absent means never.
+	Expires time.Time `yaml:"expires,omitempty"`
+	// Disabled keys are refused.
+	Disabled bool `yaml:"disabled,omitempty"`
+	// LoopbackOnly keys are refused from any peer but this machine.
+	LoopbackOnly bool `yaml:"loopback_only,omitempty"`
+	// Note is for people to read.
+	Note string `yaml:"note,omitempty"`
+}
+
+// Load reads a key file. Unknown keys, broken references and values out of range
+// are errors, which name the line.
+func Load(path string) (*KeyFile, error) {
+	content, err := readKeyFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseKeyFile(path, content)
+}
+
+func readKeyFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxKeyFileBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxKeyFileBytes {
+		return nil, fmt.Errorf("%s is larger than %d MiB", path, maxKeyFileBytes>>20)
+	}
+	return content, nil
+}
+
+func parseKeyFile(path string, content []byte) (*KeyFile, error) {
+	decoder := yaml.NewDecoder(bytes.NewReader(content))
+	decoder.KnownFields(true)
+	file := new(KeyFile)
+	switch err := decoder.Decode(file); {
+	case errors.Is(err, io.EOF):
+		// An editor that empties a file before it writes must not revoke every key.
+		return nil, fmt.Errorf("%s is empty; \"keys: []\" says that there are no keys", path)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", path, plainYAMLError(err))
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: a second document follows the first", path)
+	}
+
+	var doc yaml.Node
+	if err := yaml.Unmarshal(content, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := file.complete(entryLines(&doc, "tenants"), entryLines(&doc, "keys")); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return file, nil
+}
+
+// complete sets what is absent to its default and checks the whole. The lines
+// are those of the tenants and keys, in order.
+func (f *KeyFile) complete(tenantLines, keyLines []int) error {
+	tenants := make(map[string]bool, len(f.Tenants))
+	for i := range f.Tenants {
+		t := &f.Tenants[i]
+		if err := t.complete(); err != nil {
+			return fmt.Errorf("line %d: %w", tenantLines[i], err)
+		}
+		if tenants[t.Name] {
+			return fmt.Errorf("line %d: tenant %q stands here a second time", tenantLines[i], t.Name)
+		}
+		tenants[t.Name] = true
+	}
+	ids := make(map[string]bool, len(f.Keys))
+	for i := range f.Keys {
+		k := &f.Keys[i]
+		switch {
+		case !keyIDPattern.MatchString(k.ID):
+			return fmt.Errorf("line %d: id must be %d of the letters and digits that keys are made of", keyLines[i], keyIDLength)
+		case ids[k.ID]:
+			return fmt.Errorf("line %d: key %s stands here a second time", keyLines[i], k.ID)
+		case k.Hash == KeyHash{}:
+			return fmt.Errorf("line %d: key %s has no hash", keyLines[i], k.ID)
+		case k.Tenant == AnonymousTenant:
+			return fmt.Errorf("line %d: key %s belongs to tenant %q, which is for callers without a key", keyLines[i], k.ID, k.Tenant)
+		case !tenants[k.Tenant]:
+			return fmt.Errorf("line %d: key %s belongs to tenant %q, which is not in the file", keyLines[i], k.ID, k.Tenant)
+		}
+		ids[k.ID] = true
+	}
+	return nil
+}
+
+var (
+	keyIDPattern = regexp.MustCompile(`^[0-9a-hjkmnp-tv-z]{8}$`)
+	// A name becomes a metric label and part of cache keys: short and printable.
+	tenantNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+)
+
+func (t *Tenant) complete() error {
+	if t.Class == "" {
+		t.Class = ClassInteractive
+	}
+	if t.Weight == 0 {
+		t.Weight = 1
+	}
+	switch {
+	case !tenantNamePattern.MatchString(t.Name):
+		return fmt.Errorf("tenant name %q: 1 to 63 letters, digits, '.', '_' and '-', beginning with a letter or digit", t.Name)
+	case t.Class != ClassInteractive && t.Class != ClassBatch:
+		return fmt.Errorf("tenant %s: class %q is neither %s nor %s", t.Name, t.Class, ClassInteractive, ClassBatch)
+	case !(t.Weight > 0) || math.IsInf(t.Weight, 1): // catches NaN too
+		return fmt.Errorf("tenant %s: weight must be above 0", t.Name)
+	case t.Limits.RequestsPerMinute < 0 || t.Limits.InProgress < 0:
+		return fmt.Errorf("tenant %s: a limit must not be negative", t.Name)
+	}
+	return nil
+}
+
+// entryLines returns the line of each entry of a top-level sequence.
+func entryLines(doc *yaml.Node, name string) []int {
+	var lines []int
+	if entries := topLevel(doc, name); entries != nil {
+		for _, entry := range entries.Content {
+			lines = append(lines, entry.Line)
+		}
+	}
+	return lines
+}
+
+// topLevel returns the value of a top-level key, or nil.
+func topLevel(doc *yaml.Node, name string) *yaml.Node {
+	if len(doc.Content) == 0 {
+		return nil
+	}
+	root := doc.Content[0]
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if root.Content[i].Value == name {
+			if value := root.Content[i+1]; value.Kind == yaml.AliasNode {
+				return value.Alias
+			}
+			return root.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// goType is what the library adds for programmers and an operator need not read.
+var goType = regexp.MustCompile(` in type [\w.]+| into [\w.]*auth\.\w+`)
+
+func plainYAMLError(err error) error {
+	var typeError *yaml.TypeError
+	if !errors.As(err, &typeError) {
+		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	lines := make([]string, len(typeError.Errors))
+	for i, line := range typeError.Errors {
+		lines[i] = goType.ReplaceAllString(line, "")
+	}
+	return errors.New(strings.Join(lines, "; "))
+}
+
+// MarshalYAML implements yaml.Marshaler.
+func (h KeyHash) MarshalYAML() (any, error) {
+	return hashScheme + hex.EncodeToString(h[:]), nil
+}
+
+// UnmarshalYAML implements yaml.Unmarshaler. Its error does not repeat the
+// value, which may be a key that somebody pasted into the wrong place.
+func (h *KeyHash) UnmarshalYAML(node *yaml.Node) error {
+	digits, ok := strings.CutPrefix(node.Value, hashScheme)
+	sum, err := hex.DecodeString(digits)
+	if !ok || err != nil || len(sum) != len(h) {
+		return fmt.Errorf("line %d: hash is not %s and %d hexadecimal digits", node.Line, hashScheme, 2*len(h))
+	}
+	copy(h[:], sum)
+	return nil
+}

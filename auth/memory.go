@@ -1,0 +1,193 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/ulule/limiter/v3"
+)
+
+// MemoryStore is the Store of one process. One mutex guards all limits: a Take
+// holds it for well under a microsecond, and so is one step by construction.
+type MemoryStore struct {
+	now   func() time.Time
+	epoch time.Time
+
+	mu      sync.Mutex
+	latest  time.Time                       // guarded by mu: a clock that goes back is held still
+	windows *simplelru.LRU[string, *window] // guarded by mu
+}
+
+var _ Store = (*MemoryStore)(nil)
+
+// NewMemoryStore returns an empty store that reads the clock now, or time.Now where nil.
+func NewMemoryStore(now func() time.Time) *MemoryStore {
+	if now == nil {
+		now = time.Now
+	}
+	// The count is bounded by time, not by number: forgetting a limit that is
+	// in use would let more pass than it allows.
+	windows, err := simplelru.NewLRU[string, *window](math.MaxInt, nil)
+	if err != nil {
+		panic(err) // only a size of 0 or less is refused
+	}
+	epoch := now()
+	return &MemoryStore{now: now, epoch: epoch, latest: epoch, windows: windows}
+}
+
+// Take implements Store.
+func (s *MemoryStore) Take(_ context.Context, claims []Claim, standings []limiter.Context) (Verdict, error) {
+	for i := range claims {
+		if err := checkRate(claims[i].Rate); err != nil {
+			return Verdict{}, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	second := s.tick()
+	verdict := Verdict{At: s.latest, Refused: -1}
+	for i, claim := range claims {
+		fits, ever := s.window(claim.Key, second).fits(claim.Count, claim.Rate.Limit)
+		if ever && fits == second {
+			continue
+		}
+		wait := time.Minute
+		if ever {
+			wait = s.until(fits)
+		}
+		if wait > verdict.RetryAfter {
+			verdict.Refused, verdict.RetryAfter = i, wait
+		}
+	}
+	for i, claim := range claims {
+		w := s.window(claim.Key, second)
+		if verdict.Refused < 0 {
+			w.charge(claim.Count)
+		}
+		standings[i] = s.standing(w, claim.Rate)
+	}
+	return verdict, nil
+}
+
+// Refund implements Store.
+func (s *MemoryStore) Refund(_ context.Context, claims []Claim, at time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, charged := s.tick(), int64(at.Sub(s.epoch)/time.Second)
+	for i := range claims {
+		if w, ok := s.windows.Get(claims[i].Key); ok {
+			w.advance(now)
+			w.refund(charged, claims[i].Count)
+		}
+	}
+	return nil
+}
+
+// Get implements limiter.Store: it charges one.
+func (s *MemoryStore) Get(ctx context.Context, key string, rate limiter.Rate) (limiter.Context, error) {
+	return s.Increment(ctx, key, 1, rate)
+}
+
+// Increment implements limiter.Store. A negative count gives back, oldest charges first.
+func (s *MemoryStore) Increment(ctx context.Context, key string, count int64, rate limiter.Rate) (limiter.Context, error) {
+	if count >= 0 {
+		var standing [1]limiter.Context
+		verdict, err := s.Take(ctx, []Claim{{Key: key, Rate: rate, Count: count}}, standing[:])
+		standing[0].Reached = verdict.Refused == 0
+		return standing[0], err
+	}
+	return s.inspect(key, rate, func(w *window) { w.refundOldest(-count) })
+}
+
+// Peek implements limiter.Store.
+func (s *MemoryStore) Peek(_ context.Context, key string, rate limiter.Rate) (limiter.Context, error) {
+	return s.inspect(key, rate, func(*window) {})
+}
+
+// Reset implements limiter.Store.
+func (s *MemoryStore) Reset(_ context.Context, key string, rate limiter.Rate) (limiter.Context, error) {
+	return s.inspect(key, rate, func(w *window) { *w = window{second: w.second} })
+}
+
+// inspect lets change work on a limit and returns where it stands afterwards.
+func (s *MemoryStore) inspect(key string, rate limiter.Rate, change func(*window)) (limiter.Context, error) {
+	if err := checkRate(rate); err != nil {
+		return limiter.Context{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	second := s.tick()
+	w, ok := s.windows.Get(key)
+	if !ok {
+		w = &window{second: second} // not kept: looking costs no memory
+	}
+	w.advance(second)
+	change(w)
+	return s.standing(w, rate), nil
+}
+
+// tick reads the clock and returns the second in progress. The caller holds mu.
+func (s *MemoryStore) tick() int64 {
+	if now := s.now(); now.After(s.latest) {
+		s.latest = now
+	}
+	return int64(s.latest.Sub(s.epoch) / time.Second)
+}
+
+// window returns a limit's window as it is in the given second. The caller holds mu.
+func (s *MemoryStore) window(key string, second int64) *window {
+	if w, ok := s.windows.Get(key); ok {
+		w.advance(second)
+		return w
+	}
+	s.forget(second)
+	w := &window{second: second}
+	s.windows.Add(key, w)
+	return w
+}
+
+// forget drops the windows that nobody has used since their last charge left
+// them. Windows stand in order of use (every use goes through Get, never through
+// Peek, and advances the window), so it ends at the first one still in use.
+func (s *MemoryStore) forget(second int64) {
+	for {
+		_, w, ok := s.windows.GetOldest()
+		if !ok || second-w.second < windowBuckets {
+			return
+		}
+		s.windows.RemoveOldest()
+	}
+}
+
+// standing returns where a limit stands. Reset is the Unix second from which
+// the whole limit is free again, rounded up. The caller holds mu.
+func (s *MemoryStore) standing(w *window, rate limiter.Rate) limiter.Context {
+	reset := s.latest
+	if w.total > 0 {
+		reset = reset.Add(s.until(w.emptyAt()))
+	}
+	return limiter.Context{
+		Limit:     rate.Limit,
+		Remaining: max(0, rate.Limit-w.total),
+		Reset:     reset.Add(time.Second - 1).Unix(),
+		Reached:   w.total > rate.Limit,
+	}
+}
+
+// until returns the time left until a later second begins, rounded up to whole
+// milliseconds. The caller holds mu.
+func (s *MemoryStore) until(second int64) time.Duration {
+	left := time.Duration(second)*time.Second - s.latest.Sub(s.epoch)
+	return (left + time.Millisecond - 1).Truncate(time.Millisecond)
+}
+
+func checkRate(rate limiter.Rate) error {
+	if rate.Period != time.Minute {
+		return fmt.Errorf("limit with a period of %s: only a minute is counted", rate.Period)
+	}
+	return nil
+}
