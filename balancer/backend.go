@@ -41,18 +41,30 @@ func (b *Balancer) Serves(now time.Time, name string, models []string) []Effect 
 	return b.settle(now)
 }
 
+// modelNamed makes a model when it is first listed, and tells the tickets that
+// asked for it before.
 func (b *Balancer) modelNamed(name string) *model {
 	m := b.models[name]
-	if m == nil {
-		m = &model{served: make([]bool, len(b.backends))}
-		b.models[name] = m
-		for t := b.queue.first(); t != nil; t = b.queue.after(t) {
-			if t.Model == name {
-				t.model = m
-			}
+	if m != nil {
+		return m
+	}
+	m = &model{served: make([]bool, len(b.backends))}
+	b.models[name] = m
+	for t := b.queue.first(); t != nil; t = b.queue.after(t) {
+		t.learn(name, m)
+	}
+	for _, be := range b.backends {
+		for t := be.running.head; t != nil; t = t.next {
+			t.learn(name, m)
 		}
 	}
 	return m
+}
+
+func (t *Ticket) learn(name string, m *model) {
+	if t.Model == name {
+		t.model = m
+	}
 }
 
 func (be *backend) serves(t *Ticket) bool {
