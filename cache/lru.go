@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"encoding/binary"
 	"hash/crc32"
 	"math"
 	"sync"
@@ -134,9 +135,13 @@ func (c *LRU) size() (bytes int64, entries int) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum covers the key too, so that a value never answers for another key.
+// checksum begins with the key, so that a value never answers for another one.
 // CRC-32C finds every single flipped bit and every burst of up to 32; it guards
 // against damage, not against somebody who can write to this memory.
 func checksum(k Key, value []byte) uint32 {
-	return crc32.Update(crc32.Checksum(k[:], castagnoli), castagnoli, value)
+	var seed uint32
+	for i := 0; i < len(k); i += 4 {
+		seed ^= binary.LittleEndian.Uint32(k[i:])
+	}
+	return crc32.Update(seed, castagnoli, value)
 }
