@@ -26,7 +26,8 @@ type Chunk struct {
 	Usage   *Usage
 	Empty   bool // choices was present and empty: a usage chunk
 
-	usage Usage // where Usage points
+	usage  Usage        // where Usage points
+	reader *chunkReader // kept from one parse to the next
 }
 
 var errNotChunk = errors.New("not an event of the dialect")
@@ -35,12 +36,17 @@ var errNotChunk = errors.New("not an event of the dialect")
 // memory. An error means that the data is not valid JSON of the dialect: it is
 // no object, or what it holds is not of the type that it must be.
 func ParseChunk(d Dialect, data []byte, c *Chunk) error {
-	*c = Chunk{Choices: c.Choices[:0]}
+	*c = Chunk{Choices: c.Choices[:0], reader: c.reader}
 	if d != Responses && string(data) == "[DONE]" {
 		c.Done = true
 		return nil
 	}
-	r := chunkReader{scanner: scanner{data: data, lax: true}, chunk: c}
+	if c.reader == nil {
+		c.reader = new(chunkReader)
+	}
+	r := c.reader
+	r.data, r.pos, r.depth, r.lax = data, 0, 0, true
+	r.chunk, r.failed = c, false
 	var err error
 	if d == Responses {
 		err = r.document(r.responsesEvent)
