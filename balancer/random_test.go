@@ -35,9 +35,18 @@ type fate struct {
 }
 
 func TestBalancer_KeepsItsBooksUnderRandomEvents(t *testing.T) {
+	moves, retries := 0, 0
 	for seed := range uint64(60) {
 		policy := []balancer.Policy{balancer.LeastLoaded, balancer.RoundRobin}[seed%2]
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { newShadow(t, seed, policy).run(5000) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			s := newShadow(t, seed, policy)
+			s.run(5000)
+			moves += s.moves
+			retries += s.retries
+		})
+	}
+	if moves < 50 || retries < 1000 {
+		t.Errorf("the schedules are too tame: %d moves, %d retries asked for", moves, retries)
 	}
 }
 
