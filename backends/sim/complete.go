@@ -82,8 +82,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call) error {
 	}
 	c.head = envelope{ID: c.dialect.names().idPrefix + requestID(r), Created: time.Now().Unix(), Model: s.cfg.Model}
 	if c.fault.Hang {
-		hang(ctx.Done(), c.changed)
-		if err := ctx.Err(); err != nil {
+		if err := s.hang(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -91,6 +90,14 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call) error {
 		return s.stream(ctx, w, c)
 	}
 	return s.whole(ctx, w, c)
+}
+
+// hang plays an engine that has the request running and makes no token.
+func (s *Server) hang(ctx context.Context, c *call) error {
+	s.running.Add(1)
+	defer s.running.Add(-1)
+	hang(ctx.Done(), c.changed)
+	return ctx.Err()
 }
 
 // bodyError tells a client that left while sending from one that sent too much.
@@ -115,17 +122,17 @@ func requestID(r *http.Request) string {
 // counts the prompt's tokens. Only one request is prepared at a time.
 func (s *Server) prepare(ctx context.Context, c *call, record *Recorded) error {
 	q := c.req
-	if q.Model != "" && q.Model != s.cfg.Model {
-		return unknownModel(q.Model)
-	}
-	if err := q.check(); err != nil {
-		return err
-	}
 	prompts, urls, refusal := c.dialect.prompts(q)
 	for _, u := range urls {
 		if !strings.HasPrefix(u, "data:") {
 			s.stats.remoteImage()
 		}
+	}
+	if q.Model != "" && q.Model != s.cfg.Model {
+		return unknownModel(q.Model)
+	}
+	if err := q.check(); err != nil {
+		return err
 	}
 	if refusal != nil {
 		return refusal

@@ -33,23 +33,40 @@ func (s *Server) generate(ctx context.Context, c *call, token func(index, step i
 	if !c.req.Stream {
 		beat.grain = wholeGrain
 	}
-	pause := s.pace.firstToken(c.id)
+	pause := c.slowed(s.pace.firstToken(c.id))
 	for step := 0; step == 0 || step < c.longest(); step++ {
-		if err := beat.wait(ctx, c.slowed(pause)); err != nil {
+		if err := beat.wait(ctx, pause); err != nil {
 			return err
 		}
-		pause = s.pace.perToken(s.running.Load())
+		s.count(c, step, pause)
 		for i, ch := range c.choices {
 			if step > 0 && step >= len(ch.tokens) {
 				continue
 			}
-			c.count(min(len(ch.tokens)-step, 1))
 			if err := token(i, step); err != nil {
 				return err
 			}
 		}
+		pause = c.slowed(s.pace.perToken(s.running.Load()))
 	}
 	return beat.settle(ctx)
+}
+
+// count enters the tokens of a step.
+func (s *Server) count(c *call, step int, pause time.Duration) {
+	tokens := 0
+	for _, ch := range c.choices {
+		if step < len(ch.tokens) {
+			tokens++
+		}
+	}
+	c.work.tokens.Generated += int64(tokens)
+	if step == 0 {
+		c.times.first = time.Now()
+		s.metrics.first(c, tokens)
+		return
+	}
+	s.metrics.step(tokens, pause)
 }
 
 // longest is the length of the longest choice in tokens.
@@ -59,14 +76,6 @@ func (c *call) longest() int {
 		n = max(n, len(ch.tokens))
 	}
 	return n
-}
-
-// count enters n more tokens.
-func (c *call) count(n int) {
-	if c.times.first.IsZero() {
-		c.times.first = time.Now()
-	}
-	c.work.tokens.Generated += int64(n)
 }
 
 // takeSeat waits in the queue for a place in the running batch.

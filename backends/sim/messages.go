@@ -52,21 +52,14 @@ func (u *imageURL) UnmarshalJSON(b []byte) error {
 const placeholder = "<image>"
 
 // flatten renders the conversation as DeepSeek-OCR's chat template does, which
-// only strings the contents together, and collects the image URLs.
+// only strings the contents together, and collects the image URLs, those of
+// refused conversations too.
 func flatten(messages []message) (prompt string, images []string, refusal *apiError) {
 	if len(messages) == 0 {
 		return "", nil, invalidBody("1 validation error: body.messages field required")
 	}
 	var texts []string
-	want := "user"
-	for i, m := range messages {
-		if i == 0 && (m.Role == "system" || m.Role == "developer") {
-			want = "user"
-		} else if m.Role != want {
-			return "", nil, badRequest("", "Conversation roles must alternate user/assistant/user/assistant/...")
-		} else {
-			want = map[string]string{"user": "assistant", "assistant": "user"}[want]
-		}
+	for _, m := range messages {
 		for _, p := range m.Content {
 			switch p.Type {
 			case "text":
@@ -74,16 +67,33 @@ func flatten(messages []message) (prompt string, images []string, refusal *apiEr
 			case "image_url":
 				images = append(images, p.ImageURL.URL)
 			default:
-				return "", nil, badRequest("", "Unknown part type: %s", p.Type)
+				refusal = badRequest("", "Unknown part type: %s", p.Type)
 			}
 		}
 	}
 	prompt = strings.Join(texts, "\n")
-	if len(images) > 1 {
-		return "", nil, badRequest("", "At most 1 image(s) may be provided in one prompt.")
+	switch {
+	case refusal != nil:
+	case !alternate(messages):
+		refusal = badRequest("", "Conversation roles must alternate user/assistant/user/assistant/...")
+	case len(images) > 1:
+		refusal = badRequest("", "At most 1 image(s) may be provided in one prompt.")
+	case strings.Count(prompt, placeholder) > len(images):
+		refusal = badRequest("", "Found more '%s' placeholders in input prompt than actual multimodal data items.", placeholder)
 	}
-	if strings.Count(prompt, placeholder) > len(images) {
-		return "", nil, badRequest("", "Found more '%s' placeholders in input prompt than actual multimodal data items.", placeholder)
+	return prompt, images, refusal
+}
+
+// alternate reports whether user and assistant take turns, beginning with the
+// user, after at most one system message.
+func alternate(messages []message) bool {
+	if r := messages[0].Role; r == "system" || r == "developer" {
+		messages = messages[1:]
 	}
-	return prompt, images, nil
+	for i, m := range messages {
+		if m.Role != []string{"user", "assistant"}[i%2] {
+			return false
+		}
+	}
+	return len(messages) > 0
 }

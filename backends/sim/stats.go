@@ -69,12 +69,23 @@ type ledger struct {
 	Stats
 }
 
+// outcome is what became of a request.
+type outcome int
+
+const (
+	inProgress outcome = iota
+	completed
+	aborted
+	refused
+	failed
+)
+
 type work struct {
-	ledger *ledger
-	ctx    context.Context
-	tokens Tokens
-	left   bool // the client left, and ctx may not know it yet
-	ended  bool
+	ledger  *ledger
+	ctx     context.Context
+	tokens  Tokens
+	left    bool // the client left, and ctx may not know it yet
+	outcome outcome
 }
 
 func (l *ledger) begin(ctx context.Context) *work {
@@ -93,32 +104,39 @@ func (l *ledger) remoteImage() {
 
 // complete enters success. It is called when the last token is made and before
 // it is sent, so that a client that has its answer finds it counted.
-func (w *work) complete() {
-	w.end(func(s *Stats) { s.Completed++; s.CompletedTokens.add(w.tokens) })
-}
+func (w *work) complete() { w.end(completed) }
 
-func (w *work) refuse() { w.end(func(s *Stats) { s.Refused++ }) }
+func (w *work) refuse() { w.end(refused) }
 
 // close enters what is neither complete nor refused: aborted if the client has
 // left, else failed. It may be called after either.
 func (w *work) close() {
-	w.end(func(s *Stats) {
-		if !w.left && w.ctx.Err() == nil {
-			s.Failed++
-			return
-		}
-		s.Aborted++
-		s.AbortedTokens.add(w.tokens)
-	})
+	if w.left || w.ctx.Err() != nil {
+		w.end(aborted)
+	} else {
+		w.end(failed)
+	}
 }
 
-func (w *work) end(enter func(*Stats)) {
-	if w.ended {
+func (w *work) end(how outcome) {
+	if w.outcome != inProgress {
 		return
 	}
-	w.ended = true
+	w.outcome = how
 	w.ledger.mu.Lock()
 	defer w.ledger.mu.Unlock()
-	w.ledger.InProgress--
-	enter(&w.ledger.Stats)
+	s := &w.ledger.Stats
+	s.InProgress--
+	switch how {
+	case completed:
+		s.Completed++
+		s.CompletedTokens.add(w.tokens)
+	case aborted:
+		s.Aborted++
+		s.AbortedTokens.add(w.tokens)
+	case refused:
+		s.Refused++
+	case failed:
+		s.Failed++
+	}
 }
