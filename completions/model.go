@@ -1,0 +1,68 @@
+package completions
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strconv"
+
+	"ocrmux/compat"
+)
+
+// contextReserve is what a page and its prompt may need beside the answer, in
+// tokens: DeepSeek-OCR makes at most 1,121 of an image.
+const contextReserve = 1200
+
+// Model is a name that clients may ask for.
+type Model struct {
+	Name     string
+	Aliases  []string
+	Pool     string // the pool of backends that serves it
+	ServedAs string // its name there; "" means Name
+	Recipe   Recipe
+
+	served []byte // ServedAs as a JSON string
+}
+
+// Recipe is what a model needs to answer well, added where the client says nothing.
+type Recipe struct {
+	Members   []compat.Member // top-level members in the order in which they are added
+	MaxTokens int             // upper bound of an answer, tokens; 0 leaves it to the backend
+	MaxImages int             // images a request may carry; 0 means 1
+
+	version [8]byte // digest of the above: other recipe, other answers
+}
+
+// Names are the model's name and its aliases.
+func (m *Model) Names() []string { return append([]string{m.Name}, m.Aliases...) }
+
+func (m *Model) prepare() error {
+	if m.Name == "" {
+		return fmt.Errorf("it has no name")
+	}
+	if m.ServedAs == "" {
+		m.ServedAs = m.Name
+	}
+	if m.Recipe.MaxImages == 0 {
+		m.Recipe.MaxImages = 1
+	}
+	m.served = compat.AppendQuoted(nil, m.ServedAs)
+	h := sha256.New()
+	for _, member := range m.Recipe.Members {
+		fmt.Fprintf(h, "%q%q", member.Name, member.Value)
+	}
+	fmt.Fprint(h, m.Recipe.MaxTokens)
+	copy(m.Recipe.version[:], h.Sum(nil))
+	return nil
+}
+
+// absent lists what is added where the client gave nothing. max_tokens is sent
+// only where the context is known to have room for it beside a page; elsewhere the
+// backend gives the answer all that its context leaves.
+func (m *Model) absent(maxModelLen int, clientBounds bool) []compat.Member {
+	members := m.Recipe.Members
+	if n := m.Recipe.MaxTokens; n > 0 && !clientBounds && maxModelLen > n+contextReserve {
+		members = append(members[:len(members):len(members)],
+			compat.Member{Name: "max_tokens", Value: strconv.AppendInt(nil, int64(n), 10)})
+	}
+	return members
+}

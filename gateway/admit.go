@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ocrmux/auth"
+)
+
+// admit finds out who asks and opens a lease on the tenant's limits. It needs
+// the head only, so that who may not come in costs no memory.
+func (s *Server) admit(rc *fasthttp.RequestCtx, x *exchange) error {
+	id, err := s.identify(rc, x)
+	if err != nil {
+		return err
+	}
+	x.identity = id
+	lease, err := s.deps.Gate.Admit(x.ctx, id)
+	if err != nil {
+		return err
+	}
+	x.lease = lease
+	setStanding(&rc.Response.Header, lease.Standing())
+	return nil
+}
+
+// identify reads the credential: a bearer token, on legacy routes also
+// X-API-Key, or there nothing at all where the anonymous tenant is configured.
+func (s *Server) identify(rc *fasthttp.RequestCtx, x *exchange) (*auth.Identity, error) {
+	peer := s.client(rc)
+	credential, given := bearer(rc.Request.Header.Peek("Authorization"))
+	if x.style == flask && !given {
+		key := rc.Request.Header.Peek("X-API-Key")
+		credential, given = string(key), len(key) > 0
+	}
+	if !given && x.style == flask {
+		return s.deps.Gate.Anonymous(peer)
+	}
+	return s.deps.Gate.Identify(credential, peer)
+}
+
+// bearer returns the token of an Authorization header. given is false where
+// there is no header; another scheme is a credential that no key has.
+func bearer(header []byte) (token string, given bool) {
+	if len(header) == 0 {
+		return "", false
+	}
+	scheme, rest, _ := bytes.Cut(header, []byte(" "))
+	if !bytes.EqualFold(scheme, []byte("Bearer")) {
+		return string(header), true
+	}
+	return string(bytes.TrimSpace(rest)), true
+}
+
+// client is the address that a request came from: the peer's, or behind
+// trusted proxies the right-most of X-Forwarded-For that is not one of them.
+func (s *Server) client(rc *fasthttp.RequestCtx) netip.Addr {
+	peer := address(rc.RemoteAddr())
+	if !s.trusted(peer) {
+		return peer
+	}
+	var hops []string
+	for _, line := range rc.Request.Header.PeekAll("X-Forwarded-For") {
+		hops = append(hops, strings.Split(string(line), ",")...)
+	}
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break // whoever wrote it is not to be believed further
+		}
+		if peer = hop.Unmap(); !s.trusted(peer) {
+			break
+		}
+	}
+	return peer
+}
+
+func (s *Server) trusted(a netip.Addr) bool {
+	for _, p := range s.cfg.TrustedProxies {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+func address(a net.Addr) netip.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		addr, _ := netip.AddrFromSlice(t.IP)
+		return addr.Unmap()
+	}
+	return netip.Addr{}
+}
+
+// setStanding writes the limit headers in OpenAI's formats: whole numbers, and
+// a Go duration for the reset.
+func setStanding(h *fasthttp.ResponseHeader, st auth.Standing) {
+	if st.RequestsLimit == 0 {
+		return
+	}
+	h.Set("X-Ratelimit-Limit-Requests", strconv.FormatInt(st.RequestsLimit, 10))
+	h.Set("X-Ratelimit-Remaining-Requests", strconv.FormatInt(max(0, st.RequestsRemaining), 10))
+	h.Set("X-Ratelimit-Reset-Requests", st.RequestsReset.Round(time.Millisecond).String())
+}

@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/errgroup"
+
+	"ocrmux/compat/legacy"
+	"ocrmux/completions"
+)
+
+// handleBatch is POST /ocr/batch: several images in a form, read side by side,
+// answered in their order. What fails fails alone.
+func (s *Server) handleBatch(rc *fasthttp.RequestCtx, x *exchange) error {
+	form, m, err := s.upload(rc, x)
+	if err != nil {
+		return err
+	}
+	r, err := s.cfg.Legacy.Profile.ParseBatch(form, time.Now())
+	if err != nil {
+		return err
+	}
+	x.images = len(r.Images)
+	began := time.Now()
+	pages, items := s.readPages(x, m, r)
+	x.away = time.Since(began)
+	if x.gone() {
+		return errClientGone
+	}
+	x.summarise(pages)
+	body, err := s.cfg.Legacy.Profile.Batch(items)
+	if err != nil {
+		return err
+	}
+	x.first = time.Since(x.started)
+	rc.Response.Header.SetContentType("application/json")
+	s.tell(rc, x)
+	if names := backendsOf(pages); len(names) > 1 {
+		rc.Response.Header.Set("X-Ocrmux-Backend", strings.Join(names, ","))
+	}
+	rc.Response.SetBodyRaw(body)
+	return nil
+}
+
+func (s *Server) readPages(x *exchange, m *completions.Model, r *legacy.BatchRequest) ([]page, []legacy.Item) {
+	pages, items := make([]page, len(r.Images)), make([]legacy.Item, len(r.Images))
+	var work errgroup.Group
+	work.SetLimit(s.cfg.Legacy.BatchParallel)
+	for i, image := range r.Images {
+		work.Go(func() error {
+			items[i].Err = s.guarded(x, func() (err error) {
+				pages[i], err = s.readPage(x, m, image, r.Prompt)
+				return err
+			})
+			items[i].Answer = pages[i].answer
+			return nil
+		})
+	}
+	_ = work.Wait() // every item carries its own error
+	return pages, items
+}
+
+// several stands for the backends of a batch where one name is wanted, so that
+// their combinations do not become labels of metrics.
+const several = "several"
+
+// summarise makes one receipt of a batch's: sums, the longest wait, and whether
+// all, or none, came from the cache.
+func (x *exchange) summarise(pages []page) {
+	x.cache = pages[0].cache
+	for _, p := range pages {
+		x.receipt.Attempts += p.receipt.Attempts
+		x.receipt.Queue = max(x.receipt.Queue, p.receipt.Queue)
+		x.receipt.Busy += p.receipt.Busy
+		x.receipt.Usage.PromptTokens += p.receipt.Usage.PromptTokens
+		x.receipt.Usage.CompletionTokens += p.receipt.Usage.CompletionTokens
+		x.receipt.Usage.TotalTokens += p.receipt.Usage.TotalTokens
+		if p.cache != completions.Hit {
+			x.cache = p.cache
+		}
+	}
+	switch names := backendsOf(pages); len(names) {
+	case 0:
+	case 1:
+		x.receipt.Backend = names[0]
+	default:
+		x.receipt.Backend = several
+	}
+}
+
+// backendsOf are the names of the backends that worked, each once, sorted.
+func backendsOf(pages []page) []string {
+	var names []string
+	for _, p := range pages {
+		if p.receipt.Backend != "" {
+			names = append(names, p.receipt.Backend)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

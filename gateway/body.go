@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// What became of a body that could not be read. The client may be told all of
+// these but the last, which means that it is no longer there or sends nonsense.
+var (
+	errTooLarge   = errors.New("the request body is too large")
+	errCompressed = errors.New("compressed request bodies are not accepted")
+	errNoRoom     = errors.New("no memory became free for the request body in time")
+	errSlowBody   = errors.New("the request body came too slowly")
+	errBrokenBody = errors.New("the request body ended early")
+)
+
+const (
+	maxDrains   = 256      // clients whose refused bodies are discarded at once
+	drainBytes  = 32 << 20 // of one refused body
+	drainTime   = 10 * time.Second
+	quietDrain  = 64 << 10 // a refused body up to here does not cost the connection
+	bodyPerUnit = 64 << 10 // bytes that earn another second
+)
+
+// bodyTime is asked by fasthttp when a head is complete: from here on the clock
+// of the body counts.
+func (s *Server) bodyTime(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	return fasthttp.RequestConfig{ReadTimeout: s.timeForBody(int64(h.ContentLength()))}
+}
+
+func (s *Server) timeForBody(length int64) time.Duration {
+	length = min(max(length, 0), s.cfg.OpenAI.MaxBody)
+	return s.cfg.Time.Body + time.Duration(length/bodyPerUnit)*time.Second
+}
+
+// readBody reads the whole body once there is memory for it, waiting at most
+// until queue has passed. The memory is the exchange's until its end.
+func (s *Server) readBody(rc *fasthttp.RequestCtx, x *exchange, limit int64, queue time.Duration) ([]byte, error) {
+	if len(rc.Request.Header.ContentEncoding()) > 0 {
+		return nil, errCompressed
+	}
+	length := int64(rc.Request.Header.ContentLength())
+	if length > limit {
+		return nil, errTooLarge
+	}
+	need := length
+	if length < 0 { // chunked: it may become all that it may be
+		need = limit
+	}
+	if need <= 0 || rc.RequestBodyStream() == nil {
+		return nil, nil
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(x.ctx, queue)
+	defer cancel()
+	held, err := s.memory.take(ctx, need)
+	if err != nil {
+		if x.ctx.Err() != nil {
+			return nil, context.Cause(x.ctx)
+		}
+		return nil, errNoRoom
+	}
+	x.held = held
+	if time.Since(began) > time.Second { // the client was made to wait: its time begins now
+		_ = rc.Conn().SetReadDeadline(time.Now().Add(s.timeForBody(need)))
+	}
+	began = time.Now()
+	body, err := readAll(rc.RequestBodyStream(), length, limit)
+	x.upload = time.Since(began)
+	if length < 0 { // give back what it did not become
+		s.memory.give(x.held - min(x.held, int64(cap(body))))
+		x.held = min(x.held, int64(cap(body)))
+	}
+	return body, bodyError(err)
+}
+
+// readAll reads length bytes, or to the end where length is negative.
+func readAll(r io.Reader, length, limit int64) ([]byte, error) {
+	if length >= 0 {
+		body := make([]byte, length)
+		_, err := io.ReadFull(r, body)
+		return body, err
+	}
+	body := make([]byte, 0, 64<<10)
+	for {
+		if len(body) == cap(body) {
+			grown := make([]byte, len(body), min(2*int64(cap(body)), limit+1))
+			copy(grown, body)
+			body = grown
+		}
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > limit:
+			return nil, errTooLarge
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			return nil, err
+		}
+	}
+}
+
+func bodyError(err error) error {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case err == nil, errors.Is(err, errTooLarge):
+		return err
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return errSlowBody
+	default:
+		return errBrokenBody
+	}
+}
+
+// drain discards what is left of a refused request's body, so that the client,
+// which may still be sending, reads the answer instead of a reset connection.
+// Where that would cost too much the connection is closed after the answer.
+func (s *Server) drain(rc *fasthttp.RequestCtx) {
+	body := rc.RequestBodyStream()
+	if body == nil {
+		return
+	}
+	length := rc.Request.Header.ContentLength()
+	if length < 0 || length > quietDrain {
+		rc.SetConnectionClose()
+	}
+	if length > drainBytes {
+		length = -1 // it will not be drained to its end in any case
+	}
+	select {
+	case s.drains <- struct{}{}:
+		defer func() { <-s.drains }()
+	default:
+		rc.SetConnectionClose()
+		return
+	}
+	_ = rc.Conn().SetReadDeadline(time.Now().Add(drainTime))
+	if _, err := io.CopyN(io.Discard, body, drainBytes); err != io.EOF {
+		rc.SetConnectionClose()
+	}
+}

@@ -1,0 +1,186 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ocrmux/auth"
+	"ocrmux/compat"
+	"ocrmux/completions"
+)
+
+// handleDialect answers a client's own body: chat and completions.
+func (s *Server) handleDialect(d compat.Dialect) handler {
+	return func(rc *fasthttp.RequestCtx, x *exchange) error {
+		x.watchClient()
+		if err := s.admit(rc, x); err != nil {
+			return err
+		}
+		body, err := s.readBody(rc, x, s.cfg.OpenAI.MaxBody, s.cfg.OpenAI.Queue)
+		if err != nil {
+			return err
+		}
+		r, err := s.parse(d, body, x)
+		if err != nil {
+			return err
+		}
+		r.Control = control(rc)
+		if r.Client.Stream {
+			return s.answerStream(rc, x, r)
+		}
+		return s.answerWhole(rc, x, r)
+	}
+}
+
+// parse makes a request of a client's body: it is well-formed, asks for nothing
+// that may not pass, and for a model that the tenant may use.
+func (s *Server) parse(d compat.Dialect, body []byte, x *exchange) (*completions.Request, error) {
+	client, err := compat.Parse(d, body, compat.Rules{
+		MaxImages:  s.maxImages(),
+		MaxN:       s.cfg.OpenAI.MaxN,
+		Privileged: x.identity.Tenant.Privileged,
+	})
+	if err != nil {
+		return nil, err
+	}
+	m := s.deps.Service.Model(client.Model)
+	if m == nil || !mayUse(x.identity, m) {
+		return nil, compat.ModelNotFound(client.Model)
+	}
+	if len(client.Images) > m.Recipe.MaxImages {
+		return nil, tooManyImages(m.Recipe.MaxImages)
+	}
+	x.model, x.images = m.Name, len(client.Images)
+	r := s.request(x, m)
+	r.Dialect, r.Client, r.QueueFor = d, client, s.cfg.OpenAI.Queue
+	return r, nil
+}
+
+// request is what every route's request has in common.
+func (s *Server) request(x *exchange, m *completions.Model) *completions.Request {
+	t := x.identity.Tenant
+	return &completions.Request{Model: m, Tenant: t.Name, Batch: t.Class == auth.ClassBatch, Weight: t.Weight}
+}
+
+func (s *Server) maxImages() int {
+	most := 1
+	for _, m := range s.deps.Service.Models() {
+		most = max(most, m.Recipe.MaxImages)
+	}
+	return most
+}
+
+func tooManyImages(most int) error {
+	return &compat.Error{
+		Status: 400, Type: "invalid_request_error", Param: "messages",
+		Message: "This model takes at most " + strconv.Itoa(most) + " image(s) in a request.",
+	}
+}
+
+// mayUse reports whether the tenant's list names the model or one of its aliases.
+func mayUse(id *auth.Identity, m *completions.Model) bool {
+	return id.Tenant.MayUse(m.Names()...)
+}
+
+// control reads what the caller says of the cache.
+func control(rc *fasthttp.RequestCtx) completions.Control {
+	switch directive := rc.Request.Header.Peek("Cache-Control"); {
+	case has(directive, "no-store"):
+		return completions.NoStore
+	case has(directive, "no-cache"):
+		return completions.NoCache
+	}
+	return completions.UseCache
+}
+
+func (s *Server) answerWhole(rc *fasthttp.RequestCtx, x *exchange, r *completions.Request) error {
+	x.within(s.cfg.OpenAI.Timeout)
+	a, err := s.deps.Service.Whole(x.ctx, r)
+	x.receipt, x.cache, x.ending = a.Receipt, a.Cache, a.Finish
+	x.away = a.Receipt.Queue + a.Receipt.Busy
+	if err != nil {
+		return err
+	}
+	x.first = time.Since(x.started)
+	rc.Response.Header.SetContentType("application/json")
+	s.tell(rc, x)
+	if a.Cache == completions.Hit {
+		rc.Response.Header.Set("Age", strconv.Itoa(int(a.Age.Seconds())))
+		rc.Response.SetBodyRaw(compat.AppendChat(nil, compat.Answer{
+			ID: "chatcmpl-" + x.id[len("req_"):], Model: r.Client.Model, Created: x.started.Unix(),
+			Text: a.Text, Finish: a.Finish, Usage: a.Usage,
+		}))
+		return nil
+	}
+	rc.Response.SetBodyRaw(a.JSON)
+	return nil
+}
+
+// answerStream waits for the first event, so that what fails before it still
+// has a status of its own, and leaves the rest to a relay.
+func (s *Server) answerStream(rc *fasthttp.RequestCtx, x *exchange, r *completions.Request) error {
+	x.within(s.cfg.OpenAI.Streaming)
+	stream := s.deps.Service.Stream(x.ctx, r)
+	quiet := time.NewTimer(x.left(s.cfg.Time.KeepAlive))
+	err := stream.Await(quiet.C)
+	if err != nil && !errors.Is(err, completions.ErrQuiet) {
+		quiet.Stop()
+		x.receipt, x.ending = stream.Close(context.Cause(x.ctx))
+		return err
+	}
+	if err != nil {
+		quiet.Reset(0) // the first keep-alive is due
+	}
+	x.receipt.Start = stream.Start()
+	x.away = stream.Awaited()
+	s.tell(rc, x)
+	rc.Response.Header.SetContentType("text/event-stream; charset=utf-8")
+	rc.Response.Header.Set("Cache-Control", "no-cache")
+	rc.Response.Header.Set("X-Accel-Buffering", "no")
+	x.streamed = true
+	rc.Response.SetBodyStream(&relay{x: x, stream: stream, dialect: r.Dialect, model: r.Client.Model, quiet: quiet}, -1)
+	return nil
+}
+
+// tell writes the headers by which a caller sees why an answer took its time.
+// What is not known yet, because a stream is still silent, is left out.
+func (s *Server) tell(rc *fasthttp.RequestCtx, x *exchange) {
+	h := &rc.Response.Header
+	h.Set("X-Ocrmux-Cache", x.cache.String())
+	if x.cache == completions.Hit {
+		h.Set("X-Ocrmux-Overhead-Ms", msText(time.Since(x.started)-x.upload))
+		return
+	}
+	if x.receipt.Backend == "" {
+		return
+	}
+	h.Set("X-Ocrmux-Backend", x.receipt.Backend)
+	h.Set("X-Ocrmux-Attempts", strconv.Itoa(x.receipt.Attempts))
+	h.Set("X-Ocrmux-Queue-Ms", msText(x.receipt.Queue))
+	h.Set("X-Ocrmux-Overhead-Ms", msText(x.overhead()))
+}
+
+// overhead is the time that was our own: not the client's for sending its body,
+// not the queue's, not the backend's.
+func (x *exchange) overhead() time.Duration {
+	return max(0, time.Since(x.started)-x.upload-x.away)
+}
+
+func msText(d time.Duration) string {
+	return strconv.FormatFloat(float64(max(0, d).Microseconds())/1000, 'f', 3, 64)
+}
+
+// has reports whether a list of directives, such as Cache-Control's, has one.
+func has(list []byte, directive string) bool {
+	for item := range bytes.SplitSeq(list, []byte(",")) {
+		if bytes.EqualFold(bytes.TrimSpace(item), []byte(directive)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"encoding/binary"
+
+	"ocrmux/auth"
+	"ocrmux/backends"
+	"ocrmux/completions"
+)
+
+// Causes of a cancelled exchange.
+var (
+	errClientGone = errors.New("the client hung up")
+	errDeadline   = errors.New("the request took longer than it may")
+	errStalled    = errors.New("the backend's stream fell silent")
+	errNotTaking  = errors.New("the client does not take its answer")
+)
+
+// exchange is one request from its head to its last byte, and all that must be
+// given back at its end. It never holds the RequestCtx, which is recycled while
+// a stream still runs.
+type exchange struct {
+	s       *Server
+	id      string
+	route   string // bounded: one of the routes' names
+	style   style  // in which errors are written
+	conn    net.Conn
+	started time.Time
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	watch  watched
+
+	identity *auth.Identity
+	lease    auth.Lease
+	held     int64 // bytes of memory.bodies
+
+	// What is known at the end, for the log line and the metrics.
+	status   int
+	model    string
+	cache    completions.CacheState
+	receipt  backends.Receipt
+	upload   time.Duration // the client's time for sending its body
+	away     time.Duration // the queue's and the backends' time
+	first    time.Duration // until the first byte of the answer
+	ending   string        // finish_reason of the answer
+	images   int
+	streamed bool
+	err      error
+
+	once sync.Once
+}
+
+func (s *Server) open(conn net.Conn) *exchange {
+	x := &exchange{s: s, id: newID(), conn: conn, started: time.Now(), route: "unknown"}
+	x.ctx, x.cancel = context.WithCancelCause(context.Background())
+	s.metrics.inFlight.Inc()
+	return x
+}
+
+func newID() string {
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(b[8:], rand.Uint64())
+	return "req_" + hex.EncodeToString(b[:])
+}
+
+// within bounds the whole exchange, counted from its beginning.
+func (x *exchange) within(d time.Duration) {
+	x.timer = time.AfterFunc(d-time.Since(x.started), func() { x.cancel(errDeadline) })
+}
+
+// watchClient cancels the exchange when its client hangs up.
+func (x *exchange) watchClient() {
+	x.watch = x.s.hangups.add(x.conn, func() { x.cancel(errClientGone) })
+}
+
+// left is how much of d, counted from the beginning, there still is.
+func (x *exchange) left(d time.Duration) time.Duration {
+	return max(0, d-time.Since(x.started))
+}
+
+// finish gives back what the exchange holds and writes its line in the log. It
+// runs once, whoever comes first.
+func (x *exchange) finish() {
+	x.once.Do(func() {
+		x.s.hangups.remove(x.watch)
+		if x.timer != nil {
+			x.timer.Stop()
+		}
+		gone := context.Cause(x.ctx) == errClientGone
+		x.cancel(context.Canceled)
+		x.lease.Release()
+		x.s.memory.give(x.held)
+		x.s.metrics.observe(x, gone)
+		x.log(gone)
+	})
+}
+
+func (x *exchange) log(gone bool) {
+	tenant := ""
+	if x.identity != nil {
+		tenant = x.identity.Tenant.Name
+	}
+	attrs := []slog.Attr{
+		slog.String("id", x.id),
+		slog.String("route", x.route),
+		slog.String("tenant", tenant),
+		slog.String("model", x.model),
+		slog.Int("status", x.status),
+		slog.String("backend", x.receipt.Backend),
+		slog.Int("attempts", x.receipt.Attempts),
+		slog.Float64("queue_ms", millis(x.receipt.Queue)),
+		slog.Float64("first_ms", millis(x.first)),
+		slog.Float64("total_ms", millis(time.Since(x.started))),
+		slog.Int("images", x.images),
+		slog.Int("prompt_tokens", x.receipt.Usage.PromptTokens),
+		slog.Int("completion_tokens", x.receipt.Usage.CompletionTokens),
+		slog.String("cache", x.cache.String()),
+		slog.Bool("stream", x.streamed),
+		slog.String("finish", x.ending),
+	}
+	level := slog.LevelInfo
+	if gone {
+		attrs = append(attrs, slog.String("end", "client gone"))
+	} else if x.err != nil {
+		attrs = append(attrs, slog.String("end", reason(x.err)))
+		if x.status >= 500 {
+			level = slog.LevelWarn
+		}
+	}
+	x.s.deps.Log.LogAttrs(context.Background(), level, "request", attrs...)
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,39 @@
+package gateway
+
+import (
+	"github.com/valyala/fasthttp"
+
+	"ocrmux/compat"
+)
+
+// handleModels lists the names and aliases that the tenant may use.
+func (s *Server) handleModels(rc *fasthttp.RequestCtx, x *exchange) error {
+	if err := s.admit(rc, x); err != nil {
+		return err
+	}
+	var names []string
+	for _, m := range s.deps.Service.Models() {
+		if mayUse(x.identity, m) {
+			names = append(names, m.Names()...)
+		}
+	}
+	rc.Response.Header.SetContentType("application/json")
+	rc.Response.SetBodyRaw(compat.AppendModels(nil, names, s.started.Unix()))
+	return nil
+}
+
+// handleModel describes one model, by its name or an alias.
+func (s *Server) handleModel(name string) handler {
+	return func(rc *fasthttp.RequestCtx, x *exchange) error {
+		if err := s.admit(rc, x); err != nil {
+			return err
+		}
+		m := s.deps.Service.Model(name)
+		if m == nil || !mayUse(x.identity, m) {
+			return compat.ModelNotFound(name)
+		}
+		rc.Response.Header.SetContentType("application/json")
+		rc.Response.SetBodyRaw(compat.AppendModel(nil, name, s.started.Unix()))
+		return nil
+	}
+}

@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ocrmux/auth"
+	"ocrmux/backends"
+	"ocrmux/compat"
+	"ocrmux/compat/legacy"
+	"ocrmux/completions"
+)
+
+// handleOCR is POST /ocr: one image in a form, its text in the answer.
+func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
+	form, m, err := s.upload(rc, x)
+	if err != nil {
+		return err
+	}
+	r, err := s.cfg.Legacy.Profile.ParseOCR(form, time.Now())
+	if err != nil {
+		return err
+	}
+	x.images = 1
+	page, err := s.readPage(x, m, r.Image, r.Prompt)
+	x.receipt, x.cache, x.ending = page.receipt, page.cache, page.finish
+	x.away = page.receipt.Queue + page.receipt.Busy
+	if err != nil {
+		return err
+	}
+	x.first = time.Since(x.started)
+	rc.Response.Header.SetContentType("application/json")
+	s.tell(rc, x)
+	rc.Response.SetBodyRaw(page.answer.Body())
+	return nil
+}
+
+// upload lets the caller in, reads the form and finds the model: what /ocr and
+// /ocr/batch have in common.
+func (s *Server) upload(rc *fasthttp.RequestCtx, x *exchange) (*legacy.Form, *completions.Model, error) {
+	x.within(s.cfg.Legacy.Timeout)
+	x.watchClient()
+	if err := s.admit(rc, x); err != nil {
+		return nil, nil, err
+	}
+	body, err := s.readBody(rc, x, s.cfg.Legacy.MaxBody, x.left(s.cfg.Legacy.Timeout))
+	if err != nil && !errors.Is(err, errBrokenBody) {
+		return nil, nil, err
+	}
+	form, err := legacy.ParseForm(string(rc.Request.Header.ContentType()), body)
+	if err != nil {
+		return nil, nil, err
+	}
+	m := s.deps.Service.Model(s.cfg.Legacy.Model)
+	if m == nil || !mayUse(x.identity, m) {
+		return nil, nil, legacy.Forbidden()
+	}
+	x.model = m.Name
+	return form, m, nil
+}
+
+// page is what became of one image.
+type page struct {
+	answer  legacy.Answer
+	receipt backends.Receipt
+	cache   completions.CacheState
+	finish  string
+}
+
+// readPage has one image read. Errors are in the words of the legacy service,
+// but for the client's leaving.
+func (s *Server) readPage(x *exchange, m *completions.Model, image legacy.Image, prompt string) (p page, err error) {
+	profile := s.cfg.Legacy.Profile
+	mime, _, _, err := compat.Sniff(image.Data)
+	switch {
+	case errors.Is(err, compat.ErrImageTooLarge):
+		return p, legacy.ImageTooLarge()
+	case err != nil:
+		return p, profile.NotAnImage(image.Path)
+	}
+	r := s.request(x, m)
+	r.Page = &completions.Page{Image: image.Data, MIME: mime, Prompt: legacy.ModelPrompt(prompt)}
+	r.QueueFor = x.left(s.cfg.Legacy.Timeout)
+	began := time.Now()
+	a, err := s.deps.Service.Whole(x.ctx, r)
+	p.receipt, p.cache, p.finish = a.Receipt, a.Cache, a.Finish
+	if err != nil {
+		return p, s.pageError(x, image.Path, err)
+	}
+	p.answer, err = profile.Answer(legacy.Page{Path: image.Path, Prompt: prompt, Took: time.Since(began)}, a.Text)
+	return p, err
+}
+
+// pageError says in the legacy service's words why an image has no text.
+func (s *Server) pageError(x *exchange, path string, err error) error {
+	profile := s.cfg.Legacy.Profile
+	var status *backends.StatusError
+	switch {
+	case errors.Is(err, errClientGone):
+		return err
+	case errors.Is(err, errDeadline):
+		return profile.Timeout(path, s.cfg.Legacy.Timeout)
+	case errors.Is(err, backends.ErrBusy):
+		return legacy.Overloaded(busyRetry)
+	case errors.Is(err, backends.ErrUnavailable):
+		return legacy.Unavailable(busyRetry)
+	case errors.As(err, &status) && status.Err.Status < 500:
+		return profile.Exception(path, status.Err.Message) // about the caller's own image
+	}
+	e := s.shown(x, err) // which logs what nobody foresaw
+	return profile.Exception(path, e.Message)
+}
+
+// legacyError is an error outside of the work on an image.
+func (s *Server) legacyError(e *compat.Error, err error) *legacy.Error {
+	var known *legacy.Error
+	var limit *auth.LimitError
+	var throttled *auth.Throttled
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &limit), errors.As(err, &throttled):
+		return legacy.RateLimited(e.RetryAfter)
+	case errors.Is(err, auth.ErrNoKey), errors.Is(err, auth.ErrBadKey):
+		return legacy.Unauthorized()
+	case errors.Is(err, errTooLarge):
+		return legacy.TooLarge()
+	case errors.Is(err, errCompressed):
+		return legacy.Compressed()
+	case errors.Is(err, errNoRoom):
+		return legacy.Overloaded(busyRetry)
+	case errors.Is(err, errDeadline):
+		return s.cfg.Legacy.Profile.Timeout("", s.cfg.Legacy.Timeout)
+	case e.Status < 500:
+		return &legacy.Error{Status: e.Status, Message: e.Message}
+	}
+	return legacy.Internal()
+}
+
+// guarded turns a panic in a goroutine of its own into an error: unrecovered it
+// would end the process and everybody's work.
+func (s *Server) guarded(x *exchange, work func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.deps.Log.Error("panic while an image was read", "id", x.id, "panic", fmt.Sprint(p))
+			err = errPanic
+		}
+	}()
+	return work()
+}
+
+// gone reports whether the exchange was cancelled because its client left.
+func (x *exchange) gone() bool { return context.Cause(x.ctx) == errClientGone }
+
+// writeLegacyError writes an error in the legacy service's style.
+func (s *Server) writeLegacyError(rc *fasthttp.RequestCtx, e *compat.Error, err error) {
+	l := s.legacyError(e, err)
+	setRetryAfter(&rc.Response.Header, l.RetryAfter)
+	rc.SetStatusCode(l.Status)
+	rc.Response.Header.SetContentType("application/json")
+	rc.Response.SetBodyRaw(l.Body())
+}

@@ -1,0 +1,130 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"ocrmux/compat"
+	"ocrmux/completions"
+)
+
+// relay copies the events of a stream to its client. fasthttp runs WriteTo in
+// the connection's own goroutine after the handler has returned, each write
+// becoming a chunk that is flushed at once; whatever WriteTo returns but nil cuts
+// the connection, which is how a client learns that an answer is not whole.
+type relay struct {
+	x       *exchange
+	stream  *completions.Stream
+	dialect compat.Dialect
+	model   string
+	quiet   *time.Timer // runs out after the last event, give or take a keep-alive's time
+
+	last     time.Time // of the last event
+	deadline time.Time // for writes, as the connection has it
+}
+
+// SupportsBodyWriteTo tells fasthttp to call WriteTo instead of Read.
+func (r *relay) SupportsBodyWriteTo() bool { return true }
+
+// Read is never called; fasthttp wants a reader.
+func (r *relay) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// WriteTo relays until the answer ends. It returns nil only for a whole answer
+// or one whose error the client was told.
+func (r *relay) WriteTo(w io.Writer) (n int64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.x.s.deps.Log.Error("panic in a stream", "id", r.x.id, "panic", p)
+			err = errPanic
+		}
+		r.end(err)
+	}()
+	r.last = time.Now()
+	for {
+		p, err := r.stream.Next(r.quiet.C)
+		switch {
+		case err == nil:
+			r.last = time.Now()
+			if r.x.first == 0 {
+				r.x.first = time.Since(r.x.started)
+			}
+		case errors.Is(err, completions.ErrQuiet):
+			if p, err = r.fill(); err != nil {
+				return n, r.fail(w, err)
+			}
+		case err == io.EOF:
+			return n, nil
+		default:
+			return n, r.fail(w, err)
+		}
+		if len(p) == 0 {
+			continue
+		}
+		m, err := r.write(w, p)
+		n += int64(m)
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// fill is what a silence gets: nothing yet, a keep-alive, or its end. The timer
+// is not set anew with every event but looked at when it runs out.
+func (r *relay) fill() ([]byte, error) {
+	every, silent := r.x.s.cfg.Time.KeepAlive, time.Since(r.last)
+	if silent < every {
+		r.quiet.Reset(every - silent)
+		return nil, nil
+	}
+	if silent >= r.x.s.cfg.OpenAI.Silence && r.stream.Start().Backend != "" {
+		return nil, errStalled
+	}
+	r.quiet.Reset(every)
+	return compat.KeepAlive(r.dialect, r.x.id, r.model, r.x.started.Unix()), nil
+}
+
+// fail tells the client what went wrong inside the stream.
+func (r *relay) fail(w io.Writer, err error) error {
+	r.x.err = err
+	if context.Cause(r.x.ctx) == errClientGone {
+		return errClientGone
+	}
+	_, err = r.write(w, r.x.s.shown(r.x, err).Event(r.dialect))
+	return err
+}
+
+// write bounds how long a client may take nothing. The deadline of the
+// connection is moved only when half of it has passed.
+func (r *relay) write(w io.Writer, p []byte) (int, error) {
+	limit := r.x.s.cfg.Time.Write
+	if now := time.Now(); r.deadline.Sub(now) < limit {
+		r.deadline = now.Add(limit + limit/2)
+		_ = r.x.conn.SetWriteDeadline(r.deadline)
+	}
+	n, err := w.Write(p)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		r.x.err = errNotTaking
+		r.x.cancel(errNotTaking)
+	}
+	return n, err
+}
+
+// end closes the stream, which frees its slot where the answer is cut short.
+func (r *relay) end(err error) {
+	r.quiet.Stop()
+	r.x.receipt, r.x.ending = r.stream.Close(context.Cause(r.x.ctx))
+	if err != nil && r.x.err == nil {
+		r.x.err = err
+	}
+	r.x.finish()
+}
+
+// Close is called by fasthttp where the head could not even be written, too.
+func (r *relay) Close() error {
+	r.end(nil)
+	return nil
+}

@@ -1,0 +1,197 @@
+// Package gateway is the only HTTP face of the router.
+//
+// Server.serve opens an exchange for every request, finds its route, and hands
+// it to a handler. A handler returns an error or has written the answer;
+// writeError is the only place where an error becomes bytes. A stream goes on
+// after its handler has returned (relay), so what an exchange holds (its lease,
+// its memory, its place in the hang-up watch) is given back by exchange.finish,
+// which runs exactly once, from serve or from relay.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"ocrmux/auth"
+	"ocrmux/backends"
+	"ocrmux/compat/legacy"
+	"ocrmux/completions"
+)
+
+// Config is the gateway's behaviour. Zero values mean the defaults named.
+type Config struct {
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; none
+	BodiesBytes    int64          // request bodies held at once, all together; 1 GiB
+	OpenAI         OpenAI
+	Legacy         Legacy
+	Time           Time
+}
+
+// OpenAI configures the routes under /v1.
+type OpenAI struct {
+	MaxBody   int64         // bytes of one request body; 32 MiB
+	Timeout   time.Duration // of a whole request without streaming; 290 s, below Node's 300 s
+	Streaming time.Duration // of a whole stream; 600 s
+	Silence   time.Duration // longest gap between two events of a stream; 60 s
+	Queue     time.Duration // longest wait for a slot; 10 s
+	MaxN      int           // highest "n"; 8
+}
+
+// Legacy configures /ocr and its neighbours.
+type Legacy struct {
+	Profile       legacy.Profile // the old program whose dialect is spoken; the union of both
+	Model         string         // name of the model that reads the pages
+	MaxBody       int64          // bytes of one upload; 16 MiB
+	Timeout       time.Duration  // of a whole request, queue included; 300 s
+	BatchParallel int            // images of one batch in work at once; 8
+}
+
+// Time bounds what a client may take.
+type Time struct {
+	Header    time.Duration // to send the request's head; 10 s
+	Body      time.Duration // to send a body, plus a second per 64 KiB; 30 s
+	Idle      time.Duration // between two requests of a connection; 120 s
+	Write     time.Duration // a client that takes nothing of its answer; 15 s
+	KeepAlive time.Duration // silence of a stream before it is filled; 15 s
+	LameDuck  time.Duration // from the signal to stop until no connection is accepted; 0.5 s
+}
+
+// Deps are the rooms below.
+type Deps struct {
+	Gate     *auth.Gate
+	Service  *completions.Service
+	Pools    []*backends.Pool
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+}
+
+// Server answers clients. It is started with Serve and stopped with Shutdown.
+type Server struct {
+	cfg      Config
+	deps     Deps
+	http     *fasthttp.Server
+	hangups  *hangups
+	memory   *memory
+	drains   chan struct{} // one token a client whose refused body is being discarded
+	metrics  *metrics
+	started  time.Time
+	draining atomic.Bool
+}
+
+const maxHeader = 16 << 10 // bytes; above it a request is refused with 431
+
+// New builds a server that is not yet listening.
+func New(cfg Config, deps Deps) (*Server, error) {
+	cfg.fill()
+	watch, err := newHangups()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg:     cfg,
+		deps:    deps,
+		hangups: watch,
+		memory:  newMemory(cfg.BodiesBytes),
+		drains:  make(chan struct{}, maxDrains),
+		metrics: newMetrics(deps.Registry),
+		started: time.Now(),
+	}
+	s.metrics.watch(s.memory)
+	s.http = &fasthttp.Server{
+		Handler:                      s.serve,
+		ErrorHandler:                 s.refuseUnread,
+		HeaderReceived:               s.bodyTime,
+		Logger:                       quiet{deps.Log},
+		SecureErrorLogMessage:        true, // parse errors would print raw headers, keys included
+		ReadBufferSize:               maxHeader,
+		ReadTimeout:                  cfg.Time.Header,
+		IdleTimeout:                  cfg.Time.Idle,
+		WriteTimeout:                 cfg.Time.Write, // of an answer in one piece; streams move it on
+		StreamRequestBody:            true,
+		MaxRequestBodySize:           1 << 40, // bodies are bounded where they are read
+		DisablePreParseMultipartForm: true,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+		TCPKeepalive:                 true,
+	}
+	return s, nil
+}
+
+func (c *Config) fill() {
+	def(&c.BodiesBytes, 1<<30)
+	def(&c.OpenAI.MaxBody, 32<<20)
+	def(&c.OpenAI.Timeout, 290*time.Second)
+	def(&c.OpenAI.Streaming, 600*time.Second)
+	def(&c.OpenAI.Silence, 60*time.Second)
+	def(&c.OpenAI.Queue, 10*time.Second)
+	def(&c.OpenAI.MaxN, 8)
+	def(&c.Legacy.MaxBody, 16<<20)
+	def(&c.Legacy.Timeout, 300*time.Second)
+	def(&c.Legacy.BatchParallel, 8)
+	def(&c.Time.Header, 10*time.Second)
+	def(&c.Time.Body, 30*time.Second)
+	def(&c.Time.Idle, 120*time.Second)
+	def(&c.Time.Write, 15*time.Second)
+	def(&c.Time.KeepAlive, 15*time.Second)
+	def(&c.Time.LameDuck, 500*time.Millisecond)
+}
+
+func def[T comparable](v *T, standard T) {
+	if *v == *new(T) {
+		*v = standard
+	}
+}
+
+// Serve answers connections from ln until Shutdown. With tlsConfig it speaks
+// TLS, HTTP/1.1 only.
+func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
+	if tlsConfig != nil {
+		ln = tls.NewListener(ln, tlsConfig)
+	}
+	return s.http.Serve(ln)
+}
+
+// Ready reports whether new work is welcome: the server is not stopping and
+// some model has a usable backend.
+func (s *Server) Ready() error {
+	if s.draining.Load() {
+		return errors.New("stopping")
+	}
+	for _, m := range s.deps.Service.Models() {
+		if s.deps.Service.Usable(m) {
+			return nil
+		}
+	}
+	return errors.New("no backend is usable")
+}
+
+// Shutdown stops in order: not ready any more and every answer says
+// Connection: close; after the lame-duck time nobody is accepted; then work in
+// progress, streams included, may finish until ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	select {
+	case <-time.After(s.cfg.Time.LameDuck):
+	case <-ctx.Done():
+	}
+	err := s.http.ShutdownWithContext(ctx)
+	return errors.Join(err, s.hangups.close())
+}
+
+// quiet is fasthttp's logger: what it has to say is of no use to an operator
+// but at debug level, and never contains what a client sent.
+type quiet struct{ log *slog.Logger }
+
+func (q quiet) Printf(string, ...any) {
+	q.log.Debug("a connection ended with an error")
+}
