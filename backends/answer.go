@@ -158,6 +158,10 @@ func (a *attempt) readWhole(resp *http.Response) (balancer.Outcome, error) {
 	if s.chunk.Error != nil {
 		return balancer.Failed, &StatusError{Status: s.chunk.Error.Status, Err: s.chunk.Error}
 	}
+	ending := compat.Ending{Dialect: a.request.Dialect, Whole: true}
+	if ending.Add(&s.chunk); !ending.Complete() {
+		return balancer.Failed, fmt.Errorf("%w: it has no end", ErrMalformed)
+	}
 	a.firstByte()
 	a.begin()
 	return a.give(body, &s.chunk)
@@ -200,15 +204,11 @@ func (a *attempt) readRefusal(resp *http.Response) (balancer.Outcome, error) {
 		return balancer.Aborted, cause
 	}
 	err := &StatusError{Status: resp.StatusCode, Err: compat.Normalise(resp.StatusCode, body)}
-	switch {
-	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
-		// About the key that this pool is configured with. The client's own was
-		// good and it must not be told otherwise.
-		a.pool.log.Error("a backend refuses the api key that is configured for it", "backend", a.backend.Name)
-		return balancer.Refused, fmt.Errorf("%w: the backend refuses the router's key", ErrMalformed)
-	case resp.StatusCode < 500, resp.StatusCode == http.StatusNotImplemented:
-		return balancer.Refused, err // the request's fault, wherever it goes
-	default:
-		return balancer.Failed, err
+	if err.Err.Detail != "" {
+		a.pool.log.Warn("a backend failed a request", "backend", a.backend.Name, "status", resp.StatusCode, "error", err.Err)
 	}
+	if resp.StatusCode < 500 || resp.StatusCode == http.StatusNotImplemented {
+		return balancer.Refused, err // it would be refused elsewhere too
+	}
+	return balancer.Failed, err
 }

@@ -42,17 +42,23 @@ func newBackend(cfg Backend, m *metrics) *backend {
 	b := &backend{
 		Backend: cfg,
 		routes:  make(map[compat.Dialect]*http.Request),
-		health:  base.JoinPath("/health"),
-		list:    base.JoinPath("/v1/models"),
+		health:  at(base, "/health"),
+		list:    at(base, "/v1/models"),
 		metrics: m.forBackend(cfg.Name),
 	}
 	for _, d := range []compat.Dialect{compat.Chat, compat.Completions, compat.Responses} {
-		b.routes[d] = newRequest(http.MethodPost, base.JoinPath(d.Path()))
+		b.routes[d] = newRequest(http.MethodPost, at(base, d.Path()))
 	}
 	if cfg.APIKey != "" {
 		b.authorization = []string{"Bearer " + cfg.APIKey}
 	}
 	return b
+}
+
+func at(base *url.URL, path string) *url.URL {
+	u := *base
+	u.Path = path
+	return &u
 }
 
 func newRequest(method string, u *url.URL) *http.Request {
