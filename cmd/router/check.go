@@ -1,0 +1,37 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// check builds everything that serve would, prints what would be in force, and
+// opens and starts nothing.
+func check(args []string, stdout, stderr io.Writer) error {
+	c, err := configFlag(flag.NewFlagSet("router check", flag.ContinueOnError), args, stderr)
+	if err != nil {
+		return err
+	}
+	if _, err := build(c, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	for _, warning := range warnings(c) {
+		fmt.Fprintln(stderr, "warning:", warning)
+	}
+	return printConfig(stdout, c)
+}
+
+// printConfig writes the effective configuration as YAML that could be loaded
+// again, with every default filled in and secrets hidden.
+func printConfig(w io.Writer, c *Config) error {
+	enc := yaml.NewEncoder(w)
+	enc.SetIndent(2)
+	if err := enc.Encode(c); err != nil {
+		return fmt.Errorf("printing the configuration: %w", err)
+	}
+	return enc.Close()
+}

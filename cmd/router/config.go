@@ -1,0 +1,238 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Config is config.yaml: what can be set, under which key, and what holds
+// where the file says nothing (defaults, setDefaults). What each setting means
+// is written in the config.yaml of the repository's root, which states all of
+// them; a tag says what a value must at least be, or which words it may be.
+type Config struct {
+	HTTP   HTTP             `yaml:"http"`
+	Admin  Admin            `yaml:"admin"`
+	Log    Log              `yaml:"log"`
+	Keys   Keys             `yaml:"keys"`
+	Memory Memory           `yaml:"memory"`
+	Cache  Cache            `yaml:"cache"`
+	OpenAI OpenAI           `yaml:"openai"`
+	Legacy Legacy           `yaml:"legacy"`
+	Pools  map[string]Pool  `yaml:"pools"`
+	Models map[string]Model `yaml:"models"`
+
+	dir string // of the file; relative file names start here
+}
+
+// HTTP is the main listener.
+type HTTP struct {
+	Listen         string        `yaml:"listen"`
+	TrustedProxies []Network     `yaml:"trusted_proxies"`
+	TLS            TLS           `yaml:"tls"`
+	HeaderTimeout  time.Duration `yaml:"header_timeout" min:"1ms"`
+	BodyTimeout    time.Duration `yaml:"body_timeout" min:"1ms"`
+	IdleTimeout    time.Duration `yaml:"idle_timeout" min:"1ms"`
+	WriteTimeout   time.Duration `yaml:"write_timeout" min:"1ms"`
+	LameDuck       time.Duration `yaml:"lame_duck" min:"1ms"`
+	Drain          time.Duration `yaml:"drain" min:"1ms"`
+}
+
+// TLS names the certificate of the main listener; empty for plain HTTP.
+type TLS struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// Admin is the second listener.
+type Admin struct {
+	Listen    string     `yaml:"listen"`
+	TokenFile SecretFile `yaml:"token_file"`
+}
+
+// Log is how the router writes its log.
+type Log struct {
+	Level  string `yaml:"level" oneof:"debug info warn error"`
+	Format string `yaml:"format" oneof:"json text"`
+}
+
+// Keys is who may call.
+type Keys struct {
+	File       string     `yaml:"file"`
+	PepperFile SecretFile `yaml:"pepper_file"`
+}
+
+// Memory bounds what requests hold.
+type Memory struct {
+	Bodies Size `yaml:"bodies" min:"1MiB"`
+}
+
+// Cache is the store of results.
+type Cache struct {
+	MaxBytes Size          `yaml:"max_bytes" min:"0"`
+	TTL      time.Duration `yaml:"ttl" min:"0s"`
+}
+
+// OpenAI bounds the routes under /v1.
+type OpenAI struct {
+	MaxBody       Size          `yaml:"max_body" min:"1KiB"`
+	MaxN          int           `yaml:"max_n" min:"1"`
+	Queue         time.Duration `yaml:"queue" min:"1ms"`
+	Timeout       time.Duration `yaml:"timeout" min:"1ms"`
+	StreamTimeout time.Duration `yaml:"stream_timeout" min:"1ms"`
+	Silence       time.Duration `yaml:"silence" min:"1ms"`
+	KeepAlive     time.Duration `yaml:"keep_alive" min:"1ms"`
+}
+
+// Legacy is the face of the old service.
+type Legacy struct {
+	Profile string        `yaml:"profile" oneof:"union app app_standard"`
+	Model   string        `yaml:"model"`
+	MaxBody Size          `yaml:"max_body" min:"1KiB"`
+	Timeout time.Duration `yaml:"timeout" min:"1ms"`
+	Batch   Batch         `yaml:"batch"`
+}
+
+// Batch bounds /ocr/batch.
+type Batch struct {
+	Parallel int `yaml:"parallel" min:"1"`
+}
+
+// Pool is a set of backends with one queue.
+type Pool struct {
+	Backends []Backend `yaml:"backends"`
+	Policy   string    `yaml:"policy" oneof:"least_loaded round_robin"`
+	MaxQueue int       `yaml:"max_queue" min:"1"`
+	Fallback string    `yaml:"fallback"`
+	Health   Health    `yaml:"health"`
+	Breaker  Breaker   `yaml:"breaker"`
+	Retry    Retry     `yaml:"retry"`
+}
+
+// Health is when a backend counts as up, down or suspect.
+type Health struct {
+	Interval     time.Duration `yaml:"interval" min:"1ms"`
+	Timeout      time.Duration `yaml:"timeout" min:"1ms"`
+	DownAfter    int           `yaml:"down_after" min:"1"`
+	UpAfter      int           `yaml:"up_after" min:"1"`
+	Silence      time.Duration `yaml:"silence" min:"1ms"`
+	ProbeOverdue time.Duration `yaml:"probe_overdue" min:"1ms"`
+}
+
+// Breaker is how long a backend that fails gets no work.
+type Breaker struct {
+	OpenMin time.Duration `yaml:"open_min" min:"1ms"`
+	OpenMax time.Duration `yaml:"open_max" min:"1ms"`
+}
+
+// Retry bounds second attempts.
+type Retry struct {
+	Percent int `yaml:"percent" min:"1"`
+	Min     int `yaml:"min" min:"1"`
+}
+
+// Backend is one vLLM server.
+type Backend struct {
+	Name        string     `yaml:"name"`
+	URL         string     `yaml:"url"`
+	APIKey      Secret     `yaml:"api_key"`
+	APIKeyFile  SecretFile `yaml:"api_key_file"`
+	MaxInFlight int        `yaml:"max_in_flight" min:"1"`
+}
+
+// Model is a name that clients may ask for.
+type Model struct {
+	Pool     string   `yaml:"pool"`
+	ServedAs string   `yaml:"served_as"`
+	Aliases  []string `yaml:"aliases"`
+	Recipe   Recipe   `yaml:"recipe"`
+}
+
+func defaults() *Config {
+	return &Config{
+		HTTP: HTTP{
+			Listen:        "127.0.0.1:5000",
+			HeaderTimeout: 10 * time.Second,
+			BodyTimeout:   30 * time.Second,
+			IdleTimeout:   120 * time.Second,
+			WriteTimeout:  15 * time.Second,
+			LameDuck:      500 * time.Millisecond,
+			Drain:         60 * time.Second,
+		},
+		Admin:  Admin{Listen: "127.0.0.1:5001"},
+		Log:    Log{Level: "info", Format: "json"},
+		Keys:   Keys{File: "keys.yaml"},
+		Memory: Memory{Bodies: 1 << 30},
+		Cache:  Cache{MaxBytes: 256 << 20, TTL: 24 * time.Hour},
+		OpenAI: OpenAI{
+			MaxBody:       32 << 20,
+			MaxN:          8,
+			Queue:         10 * time.Second,
+			Timeout:       290 * time.Second,
+			StreamTimeout: 600 * time.Second,
+			Silence:       60 * time.Second,
+			KeepAlive:     15 * time.Second,
+		},
+		Legacy: Legacy{Profile: "union", MaxBody: 16 << 20, Timeout: 300 * time.Second, Batch: Batch{Parallel: 8}},
+	}
+}
+
+func (p *Pool) setDefaults() {
+	p.Policy, p.MaxQueue = "least_loaded", 1024
+	p.Health = Health{
+		Interval:     time.Second,
+		Timeout:      2 * time.Second,
+		DownAfter:    3,
+		UpAfter:      2,
+		Silence:      2500 * time.Millisecond,
+		ProbeOverdue: 1500 * time.Millisecond,
+	}
+	p.Breaker = Breaker{OpenMin: 2 * time.Second, OpenMax: 60 * time.Second}
+	p.Retry = Retry{Percent: 20, Min: 3}
+}
+
+func (b *Backend) setDefaults() { b.MaxInFlight = 48 }
+
+func (m *Model) setDefaults() { m.Recipe.MaxImages = 1 }
+
+// load reads and validates a configuration. An error of kind *problems lists
+// all that is wrong.
+func load(path string, env func(string) (string, bool)) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	c := defaults()
+	c.dir = filepath.Dir(path)
+	d := &decoder{problems: problems{file: path}, dir: c.dir, env: env}
+	if d.document(data, c) {
+		c.fill()
+		d.validate(c)
+	}
+	if len(d.list) > 0 {
+		return nil, &d.problems
+	}
+	return c, nil
+}
+
+// fill gives what is left out the value that follows from the rest.
+func (c *Config) fill() {
+	for name, m := range c.Models {
+		if m.ServedAs == "" {
+			m.ServedAs = name
+		}
+		c.Models[name] = m
+	}
+	if names := slices.Collect(maps.Keys(c.Models)); c.Legacy.Model == "" && len(names) == 1 {
+		c.Legacy.Model = names[0]
+	}
+}
+
+// file finds a file that the configuration names.
+func (c *Config) file(name string) string { return resolve(c.dir, name) }
+
+// key is the path of an element of a list.
+func key(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }

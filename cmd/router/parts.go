@@ -1,0 +1,102 @@
+package main
+
+import (
+	"maps"
+	"slices"
+
+	"ocrmux/backends"
+	"ocrmux/compat/legacy"
+	"ocrmux/completions"
+	"ocrmux/gateway"
+)
+
+// gateway is the gateway's part of the configuration.
+func (c *Config) gateway() gateway.Config {
+	profile, err := legacy.ParseProfile(c.Legacy.Profile)
+	if err != nil {
+		panic(err) // validate knows the same words
+	}
+	out := gateway.Config{
+		BodiesBytes: int64(c.Memory.Bodies),
+		OpenAI: gateway.OpenAI{
+			MaxBody:   int64(c.OpenAI.MaxBody),
+			Timeout:   c.OpenAI.Timeout,
+			Streaming: c.OpenAI.StreamTimeout,
+			Silence:   c.OpenAI.Silence,
+			Queue:     c.OpenAI.Queue,
+			MaxN:      c.OpenAI.MaxN,
+		},
+		Legacy: gateway.Legacy{
+			Profile:       profile,
+			Model:         c.Legacy.Model,
+			MaxBody:       int64(c.Legacy.MaxBody),
+			Timeout:       c.Legacy.Timeout,
+			BatchParallel: c.Legacy.Batch.Parallel,
+		},
+		Time: gateway.Time{
+			Header:    c.HTTP.HeaderTimeout,
+			Body:      c.HTTP.BodyTimeout,
+			Idle:      c.HTTP.IdleTimeout,
+			Write:     c.HTTP.WriteTimeout,
+			KeepAlive: c.OpenAI.KeepAlive,
+			LameDuck:  c.HTTP.LameDuck,
+		},
+	}
+	for _, network := range c.HTTP.TrustedProxies {
+		out.TrustedProxies = append(out.TrustedProxies, network.Prefix)
+	}
+	return out
+}
+
+// pool is a pool's part, with the names that its backends must serve.
+func (c *Config) pool(name string) backends.Config {
+	p := c.Pools[name]
+	out := backends.Config{
+		Name:           name,
+		Policy:         p.Policy,
+		MaxQueue:       p.MaxQueue,
+		ProbeInterval:  p.Health.Interval,
+		ProbeTimeout:   p.Health.Timeout,
+		DownAfter:      p.Health.DownAfter,
+		UpAfter:        p.Health.UpAfter,
+		StallSilence:   p.Health.Silence,
+		StallProbe:     p.Health.ProbeOverdue,
+		BreakerOpenMin: p.Breaker.OpenMin,
+		BreakerOpenMax: p.Breaker.OpenMax,
+		RetryShare:     float64(p.Retry.Percent) / 100,
+		RetryMin:       p.Retry.Min,
+	}
+	for _, b := range p.Backends {
+		key := b.APIKey
+		if b.APIKeyFile.Name != "" {
+			key = b.APIKeyFile.value
+		}
+		out.Backends = append(out.Backends, backends.Backend{Name: b.Name, URL: b.URL, APIKey: string(key), MaxInFlight: b.MaxInFlight})
+	}
+	for _, model := range slices.Sorted(maps.Keys(c.Models)) {
+		if m := c.Models[model]; m.Pool == name {
+			out.Models = append(out.Models, m.ServedAs)
+		}
+	}
+	return out
+}
+
+// completions is the models' part, in the order of their names.
+func (c *Config) completions() completions.Config {
+	var out completions.Config
+	for _, name := range slices.Sorted(maps.Keys(c.Models)) {
+		m := c.Models[name]
+		out.Models = append(out.Models, completions.Model{
+			Name:     name,
+			Aliases:  m.Aliases,
+			Pool:     m.Pool,
+			ServedAs: m.ServedAs,
+			Recipe: completions.Recipe{
+				Members:   m.Recipe.Members,
+				MaxTokens: m.Recipe.MaxTokens,
+				MaxImages: m.Recipe.MaxImages,
+			},
+		})
+	}
+	return out
+}

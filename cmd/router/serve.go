@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"ocrmux/auth"
+	"ocrmux/gateway"
+)
+
+// serve runs the router until it is told to stop.
+func serve(args []string, stderr io.Writer) error {
+	c, err := configFlag(flag.NewFlagSet("router serve", flag.ContinueOnError), args, stderr)
+	if err != nil {
+		return err
+	}
+	log := newLogger(c.Log, stderr)
+	boundMemory(c, os.LookupEnv, log)
+	r, err := build(c, log)
+	if err != nil {
+		return err
+	}
+	main, err := listen("http.listen", c.HTTP.Listen)
+	if err != nil {
+		return err
+	}
+	defer main.Close()
+	admin, err := listen("admin.listen", c.Admin.Listen)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	for _, warning := range warnings(c) {
+		log.Warn(warning)
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	defer signal.Stop(signals)
+	log.Info("router is serving", "version", buildVersion(), "address", main.Addr().String(),
+		"tls", r.certificate != nil, "admin", admin.Addr().String())
+	return r.run(c, log, main, admin, signals)
+}
+
+// run works until the first signal, then stops in order: the gateway, with all
+// that is in progress, then the loops below it, then the operators' listener. A
+// part that fails stops the rest in the same way.
+func (r *rooms) run(c *Config, log *slog.Logger, main, admin net.Listener, signals <-chan os.Signal) error {
+	loops, stopLoops := context.WithCancel(context.Background())
+	defer stopLoops()
+	group, ctx := errgroup.WithContext(loops)
+	group.Go(func() error { return r.gate.Run(ctx) })
+	for _, pool := range r.pools {
+		group.Go(func() error { return pool.Run(ctx) })
+	}
+	operators := r.operators(c)
+	group.Go(func() error { return notClosed(operators.Serve(admin)) })
+	group.Go(func() error { return r.serve(main) })
+	group.Go(func() error {
+		select {
+		case s := <-signals:
+			log.Info("stopping: work in progress may finish", "signal", s.String(), "for", c.HTTP.Drain.String())
+		case <-ctx.Done():
+		}
+		err := r.stop(c, signals)
+		stopLoops()
+		return errors.Join(err, operators.Close())
+	})
+	err := group.Wait()
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+func (r *rooms) serve(main net.Listener) error {
+	if r.certificate != nil {
+		return r.gateway.Serve(main, r.certificate.config())
+	}
+	return r.gateway.Serve(main, nil)
+}
+
+func (r *rooms) operators(c *Config) *http.Server {
+	return &http.Server{
+		Handler: r.gateway.Admin(gateway.Admin{
+			Token:    string(c.Admin.TokenFile.value),
+			Loopback: loopback(c.Admin.Listen),
+			Gatherer: r.registry,
+		}),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+}
+
+// stop drains the gateway. A second signal, or the end of the time, cuts what
+// is left, which is an error: somebody's work was lost.
+func (r *rooms) stop(c *Config, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), c.HTTP.LameDuck+c.HTTP.Drain,
+		fmt.Errorf("work was still in progress %s after the signal to stop, and is cut", c.HTTP.Drain))
+	defer cancel()
+	ctx, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-signals:
+			cut(errors.New("a second signal: work in progress is cut"))
+		case <-done:
+		}
+	}()
+	err := r.gateway.Shutdown(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func notClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// listen opens an address; the usual reason why it cannot is told as such.
+func listen(key, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s: another program is listening on %s already", key, address)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return l, nil
+}
+
+// newLogger writes to w; validate has seen to it that the words are known.
+func newLogger(c Log, w io.Writer) *slog.Logger {
+	options := new(slog.HandlerOptions)
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		panic(err)
+	}
+	options.Level = level
+	if c.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// warnings are what is allowed and may not be meant.
+func warnings(c *Config) []string {
+	var found []string
+	if !loopback(c.Admin.Listen) && c.Admin.TokenFile.Name == "" {
+		found = append(found, fmt.Sprintf("admin.listen: %s can be reached from elsewhere and there is no admin.token_file: "+
+			"/metrics is open to everybody, /admin/ and /debug/pprof/ are switched off", c.Admin.Listen))
+	}
+	if loopback(c.HTTP.Listen) {
+		return found
+	}
+	file, err := auth.Load(c.file(c.Keys.File))
+	if err != nil {
+		return found // build has said so
+	}
+	for _, k := range file.Keys {
+		if k.LoopbackOnly && !k.Disabled {
+			found = append(found, fmt.Sprintf("keys.file: key %s works from this machine only, and %s can be reached from elsewhere: "+
+				"behind a proxy on this machine everybody has it; delete it", k.ID, c.HTTP.Listen))
+		}
+	}
+	return found
+}
