@@ -76,7 +76,7 @@ func (d *decoder) json(b []byte, n *yaml.Node, key string) ([]byte, bool) {
 			if b[len(b)-1] != '{' {
 				b = append(b, ',')
 			}
-			b = append(compat.AppendString(b, name), ':')
+			b = append(compat.AppendQuoted(b, name), ':')
 			b, _ = d.json(b, value, join(key, name))
 		})
 		return append(b, '}'), len(d.list) == before
@@ -110,7 +110,7 @@ func (d *decoder) jsonScalar(b []byte, n *yaml.Node, key string) ([]byte, bool) 
 		}
 		return append(b, text...), true
 	}
-	return compat.AppendString(b, text), true
+	return compat.AppendQuoted(b, text), true
 }
 
 // MarshalYAML shows the recipe as it could be written: JSON is YAML.
@@ -118,7 +118,7 @@ func (r Recipe) MarshalYAML() (any, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `{"max_images":%d,"max_tokens":%d`, r.MaxImages, r.MaxTokens)
 	for _, m := range r.Members {
-		fmt.Fprintf(&b, ",%s:%s", compat.AppendString(nil, m.Name), m.Value)
+		fmt.Fprintf(&b, ",%s:%s", compat.AppendQuoted(nil, m.Name), m.Value)
 	}
 	b.WriteByte('}')
 	var doc yaml.Node
