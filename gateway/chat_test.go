@@ -135,8 +135,9 @@ func TestModels_ListsNamesAndAliasesThatTheTenantMayUse(t *testing.T) {
 func TestStream_FailureInTheMiddleIsAnErrorEvent(t *testing.T) {
 	for _, how := range []string{"cut", "cut_chunk", "end", "error"} {
 		t.Run(how, func(t *testing.T) {
-			w := newWorld(t, setup{})
-			w.sims[0].SetFaults(sim.Faults{MidStream: how, AfterEvents: 4})
+			// slow enough for the client to have seen something by then
+			w := newWorld(t, setup{sim: sim.Config{Timing: &sim.Timing{PerToken: 20 * time.Millisecond}}})
+			w.sims[0].SetFaults(sim.Faults{MidStream: how, AfterEvents: 6})
 			r := w.chat(chatBody(page(1), `,"stream":true`))
 			events := strings.Split(strings.TrimSuffix(r.body, "\n\n"), "\n\n")
 			if len(events) < 3 || !strings.HasPrefix(events[len(events)-2], `data: {"error":{`) || events[len(events)-1] != "data: [DONE]" {

@@ -68,6 +68,9 @@ func newWorld(t *testing.T, set setup) *world {
 	for i := range max(1, set.sims) {
 		cfg := set.sim
 		cfg.Seed = 7
+		if cfg.Timing == nil {
+			cfg.Timing = new(sim.Timing)
+		}
 		s := sim.New(cfg)
 		ln := listen(t)
 		addr := ln.Addr().String()
@@ -98,6 +101,7 @@ func newWorld(t *testing.T, set setup) *world {
 	}, {Name: "secret-model", Pool: "main", ServedAs: model}}}, deps)
 	must(t, err)
 	set.gateway.Legacy.Model = model
+	set.gateway.Time.LameDuck = time.Millisecond
 	w.server, err = gateway.New(set.gateway, gateway.Deps{
 		Gate: gate, Service: service, Pools: []*backends.Pool{pool}, Log: log, Registry: w.registry,
 	})
