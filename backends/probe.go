@@ -3,6 +3,7 @@ package backends
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -91,6 +92,9 @@ func (p *Pool) listModels(ctx context.Context, b *backend) {
 	}
 	if err == nil {
 		err = json.Unmarshal(body, &list)
+	}
+	if err == nil && list.Data == nil {
+		err = errors.New("the answer has no data")
 	}
 	if err != nil {
 		if ctx.Err() == nil {

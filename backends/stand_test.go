@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -286,4 +287,30 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.Buffer.String()
+}
+
+// sum adds up all series of a metric whose labels contain all of values.
+func (s *stand) sum(metric string, values ...string) (total float64) {
+	s.t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != metric {
+			continue
+		}
+		for _, m := range f.Metric {
+			found := 0
+			for _, l := range m.Label {
+				if slices.Contains(values, l.GetValue()) {
+					found++
+				}
+			}
+			if found == len(values) {
+				total += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return total
 }
