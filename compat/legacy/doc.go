@@ -3,7 +3,7 @@
 // bytes that they get back. It is made of pure functions over bytes and knows
 // neither a server nor a backend.
 //
-// A request is placed by Match. The body of an upload is read by ParseForm,
+// A request is placed by MatchRoute. The body of an upload is read by ParseForm,
 // which sees a form as Werkzeug 3.1.8 sees it and copies no file, and then
 // checked in the service's own order by Profile.ParseOCR or
 // Profile.ParseBatch. What the model says of an image becomes a body through

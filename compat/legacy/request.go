@@ -1,6 +1,7 @@
 package legacy
 
 import (
+	"bytes"
 	"strings"
 	"time"
 )
@@ -110,7 +111,7 @@ func ModelPrompt(prompt string) string {
 	for i := 0; i < len(prompt); {
 		kept = append(kept, prompt[i])
 		i++
-		if strings.HasSuffix(string(kept[max(0, len(kept)-len(imageToken)):]), imageToken) {
+		if bytes.HasSuffix(kept, []byte(imageToken)) {
 			kept = kept[:len(kept)-len(imageToken)]
 			i += lineFeed(prompt[i:])
 		}

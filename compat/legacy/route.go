@@ -2,7 +2,6 @@ package legacy
 
 import (
 	"html"
-	"net/url"
 	"regexp"
 	"strings"
 )
@@ -89,26 +88,41 @@ func matchClean(method, path string) Match {
 	return Match{Route: MethodNotAllowed, Allow: allow}
 }
 
-// isStatic is the rule /static/<path:filename>.
+// isStatic is the rule /static/<path:filename>, whose name holds no line feed
+// after its first character.
 func isStatic(path string) bool {
 	name, ok := strings.CutPrefix(path, "/static/")
-	return ok && name != "" && name[0] != '/'
+	return ok && name != "" && name[0] != '/' && !strings.Contains(name[1:], "\n")
 }
 
-// Location is the target of a redirect: scheme and host of the request, the
-// clean path and the query as it came.
-func Location(scheme, host, path, rawQuery string) string {
-	location := scheme + "://" + host + (&url.URL{Path: path}).EscapedPath()
+// RedirectTo returns the Location header of a redirect and its page
+// (HTMLType). scheme, host and query are those of the request as they came,
+// path is that of the Match.
+func RedirectTo(scheme, host, path, rawQuery string) (location, page string) {
+	target := scheme + "://" + host + percentEncode(path, pathChars)
 	if rawQuery != "" {
-		location += "?" + rawQuery
+		target += "?" + rawQuery
 	}
-	return location
+	escaped := html.EscapeString(target)
+	return percentEncode(target, pathChars+"?%#[]"),
+		"<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n<h1>Redirecting...</h1>\n" +
+			"<p>You should be redirected automatically to the target URL: <a href=\"" + escaped + "\">" + escaped +
+			"</a>. If not, click the link.\n"
 }
 
-// RedirectPage is the page of a redirect (HTMLType) to a location.
-func RedirectPage(location string) string {
-	escaped := html.EscapeString(location)
-	return "<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n<h1>Redirecting...</h1>\n" +
-		"<p>You should be redirected automatically to the target URL: <a href=\"" + escaped + "\">" + escaped +
-		"</a>. If not, click the link.\n"
+// pathChars need no encoding in a path, nor do letters and digits.
+const pathChars = "!$&'()*+,/:;=@-._~"
+
+func percentEncode(s, keep string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte(keep, c) >= 0 {
+			b.WriteByte(c)
+			continue
+		}
+		b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+	}
+	return b.String()
 }
