@@ -1,44 +1,33 @@
 package compat
 
-import (
-	"bytes"
-	"encoding/binary"
-	"math/bits"
-)
+import "encoding/binary"
 
-// isBase64 reports whether text is padded standard base64 without anything
-// else in it, and not empty.
-func isBase64(text []byte) bool {
-	n := base64Run(text)
-	padding := len(text) - n
-	return n > 0 && len(text)%4 == 0 && padding <= 2 && bytes.Equal(text[n:], []byte("==")[:padding])
-}
-
-// base64Run counts the leading bytes of p that are of the standard alphabet,
-// eight at a time.
+// base64Run counts the leading bytes of p that are of the standard alphabet.
 func base64Run(p []byte) int {
-	i := 0
-	for ; i+8 <= len(p); i += 8 {
-		if m := outsideBase64(binary.LittleEndian.Uint64(p[i:])); m != 0 {
-			return i + bits.TrailingZeros64(m)/8
-		}
-	}
-	for ; i < len(p); i++ {
-		if outsideBase64(uint64(p[i])|'A'*everyByte&^0xFF) != 0 {
+	rest := p
+	for ; len(rest) >= 32; rest = rest[32:] {
+		a, b := binary.LittleEndian.Uint64(rest), binary.LittleEndian.Uint64(rest[8:])
+		c, d := binary.LittleEndian.Uint64(rest[16:]), binary.LittleEndian.Uint64(rest[24:])
+		ok := inBase64(a) & inBase64(b) & inBase64(c) & inBase64(d)
+		if (^ok|a|b|c|d)&highBits != 0 {
 			break
 		}
 	}
-	return i
+	for ; len(rest) > 0; rest = rest[1:] {
+		if c := rest[0]; c >= 0x80 || inBase64(uint64(c))&0x80 == 0 {
+			break
+		}
+	}
+	return len(p) - len(rest)
 }
 
-// outsideBase64 marks with its high bit the first byte of w that is not in
-// A-Z, a-z, 0-9, + and /, and no byte before it. For a byte below 0x80, adding
-// 0x80-low sets its high bit from low on and carries nothing into the next
-// byte; a byte from 0x80 on is marked itself and may spoil only those after it.
-func outsideBase64(w uint64) uint64 {
+// inBase64 marks with their high bits those bytes of w that are in A-Z, a-z,
+// 0-9, + and /. All must be below 0x80: then byte+(0x80-low) has its high bit
+// from low on, (0x80+high)-byte up to high, and neither carries into the next.
+func inBase64(w uint64) uint64 {
 	lower := w | 0x20*everyByte // letters become small, nothing else becomes a letter
-	letter := (lower + (0x80-'a')*everyByte) &^ (lower + (0x7F-'z')*everyByte)
-	digit := (w + (0x80-'/')*everyByte) &^ (w + (0x7F-'9')*everyByte) // / stands right before 0
-	plus := ^((w ^ '+'*everyByte) + 0x7F*everyByte)
-	return (^(letter | digit | plus) | w) & highBits
+	letter := (lower + (0x80-'a')*everyByte) & ((0x80+'z')*everyByte - lower)
+	digit := (w + (0x80-'/')*everyByte) & ((0x80+'9')*everyByte - w) // / stands right before 0
+	plus := 0x80*everyByte - (w ^ '+'*everyByte)
+	return letter | digit | plus
 }

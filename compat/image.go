@@ -2,10 +2,8 @@ package compat
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"image"
 	"image/gif"
 	"image/jpeg"
@@ -90,71 +88,4 @@ func bmpConfig(r io.Reader) (c image.Config, err error) {
 		return c, ErrNotImage
 	}
 	return c, nil
-}
-
-// Image is one data URL of a request: its base64 text and what the image's own
-// header says.
-type Image struct {
-	MIME          string // "image/png", as sniffed, not as claimed
-	Base64        []byte // valid standard base64, padded; a span of the body, or a copy where the body had escapes in it
-	Width, Height int    // pixels
-}
-
-// readDataURL reads a data URL in the one form that vLLM takes,
-// data:image/<subtype>;base64,<text>. The error's Param is left to the caller.
-func readDataURL(url []byte) (Image, *Error) {
-	text, problem := base64Of(url)
-	if problem != nil {
-		return Image{}, problem
-	}
-	var head [18]byte
-	n, _ := base64.StdEncoding.Decode(head[:], text[:min(len(text), 24)]) // valid, base64Of has seen to it
-	mime, width, height, err := sniff(head[:n], func() io.Reader {
-		return base64.NewDecoder(base64.StdEncoding, bytes.NewReader(text))
-	})
-	switch {
-	case errors.Is(err, ErrImageTooLarge):
-		return Image{}, Invalid("", "image_too_large", fmt.Sprintf("The image is too large: %d by %d pixels. At most %d pixels and %d a side are accepted.", width, height, MaxPixels, MaxSide))
-	case mime == "":
-		return Image{}, Invalid("", "invalid_image_format", "You uploaded an unsupported image. Please make sure your image is of one of the following formats: ['png', 'jpeg', 'gif', 'webp', 'bmp'].")
-	case err != nil:
-		return Image{}, Invalid("", "image_parse_error", "The image data you provided does not represent a valid image. Please check your input and try again.")
-	}
-	return Image{MIME: mime, Base64: text, Width: width, Height: height}, nil
-}
-
-// base64Of returns the base64 text of a data URL.
-func base64Of(url []byte) ([]byte, *Error) {
-	rest, ok := bytes.CutPrefix(url, []byte("data:image/"))
-	switch {
-	case ok:
-	case hasScheme(url, "http:"), hasScheme(url, "https:"):
-		return nil, Invalid("", "invalid_image_url", "Image URLs are not fetched by this server. Send the image itself as a data URL (data:image/png;base64,...), or ask the operator to switch fetching on (images.fetch in the configuration).")
-	default:
-		return nil, Invalid("", "invalid_image_url", "Invalid image URL: it must begin with data:image/.")
-	}
-	subtype, text, ok := bytes.Cut(rest[:min(len(rest), 64)], []byte(";base64,"))
-	if !ok || !isSubtype(subtype) {
-		return nil, Invalid("", "invalid_image_url", "Invalid image URL: it must have the form data:image/<type>;base64,<data>, without other parameters.")
-	}
-	text = rest[len(rest[:min(len(rest), 64)])-len(text):]
-	if !isBase64(text) {
-		return nil, Invalid("", "invalid_base64", "Invalid image URL: its data is not valid base64 (standard alphabet, padded, no line breaks).")
-	}
-	return text, nil
-}
-
-func hasScheme(url []byte, scheme string) bool {
-	return len(url) >= len(scheme) && bytes.EqualFold(url[:len(scheme)], []byte(scheme))
-}
-
-// isSubtype reports whether s is a plausible subtype of image/, such as
-// "png", "x-ms-bmp", "svg+xml". It is not believed, but it is forwarded.
-func isSubtype(s []byte) bool {
-	for _, c := range s {
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '+' || c == '.') {
-			return false
-		}
-	}
-	return len(s) > 0
 }

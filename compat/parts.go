@@ -239,11 +239,11 @@ func (p *requestReader) image(at func() string) error {
 	if len(p.request.Images) >= p.rules.MaxImages {
 		return Invalid(at(), "too_many_images", fmt.Sprintf("Too many images: this model takes at most %d in one request.", p.rules.MaxImages))
 	}
-	url, err := p.string()
+	url, header, run, err := p.dataURL()
 	if err != nil {
 		return err
 	}
-	image, problem := readDataURL(url)
+	image, problem := readDataURL(url, header, run)
 	if problem != nil {
 		problem.Param = at()
 		return problem

@@ -211,8 +211,14 @@ func (s *scanner) text() (raw []byte, escaped bool, err error) {
 	if s.peek() != '"' {
 		return nil, false, s.fail("expected a string")
 	}
-	start := s.pos + 1
-	for s.pos = start; ; {
+	s.pos++
+	return s.textFrom(s.pos)
+}
+
+// textFrom is text for a string whose contents begin at start and are known
+// to be plain as far as pos.
+func (s *scanner) textFrom(start int) (raw []byte, escaped bool, err error) {
+	for {
 		s.pos += plain(s.data[s.pos:])
 		switch c := s.peek(); {
 		case c == '"':
@@ -241,26 +247,25 @@ func (s *scanner) text() (raw []byte, escaped bool, err error) {
 // printable ASCII but quote and backslash. It looks at eight bytes at a time,
 // because nearly all of a request is one long string of base64.
 func plain(p []byte) int {
-	i := 0
-	for ; i+32 <= len(p); i += 32 {
-		q := p[i : i+32 : i+32]
-		m := special(binary.LittleEndian.Uint64(q)) | special(binary.LittleEndian.Uint64(q[8:])) |
-			special(binary.LittleEndian.Uint64(q[16:])) | special(binary.LittleEndian.Uint64(q[24:]))
+	rest := p
+	for ; len(rest) >= 32; rest = rest[32:] {
+		m := special(binary.LittleEndian.Uint64(rest)) | special(binary.LittleEndian.Uint64(rest[8:])) |
+			special(binary.LittleEndian.Uint64(rest[16:])) | special(binary.LittleEndian.Uint64(rest[24:]))
 		if m&highBits != 0 {
 			break
 		}
 	}
-	for ; i+8 <= len(p); i += 8 {
-		if m := special(binary.LittleEndian.Uint64(p[i:])) & highBits; m != 0 {
-			return i + bits.TrailingZeros64(m)/8
+	for ; len(rest) >= 8; rest = rest[8:] {
+		if m := special(binary.LittleEndian.Uint64(rest)) & highBits; m != 0 {
+			return len(p) - len(rest) + bits.TrailingZeros64(m)/8
 		}
 	}
-	for ; i < len(p); i++ {
-		if c := p[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+	for ; len(rest) > 0; rest = rest[1:] {
+		if c := rest[0]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
 			break
 		}
 	}
-	return i
+	return len(p) - len(rest)
 }
 
 const (

@@ -1,0 +1,102 @@
+package compat
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Image is one data URL of a request: its base64 text and what the image's own
+// header says.
+type Image struct {
+	MIME          string // "image/png", as sniffed, not as claimed
+	Base64        []byte // valid standard base64, padded; a span of the body, or a copy where the body had escapes in it
+	Width, Height int    // pixels
+}
+
+// dataURL reads a string that is likely an image's data URL. header and run
+// are the lengths of its header and of the base64 behind that. The text, nearly
+// all of the request, is looked at once only: what is base64 is also plain.
+func (p *requestReader) dataURL() (url []byte, header, run int, err error) {
+	start := p.pos + 1
+	measure := func(url []byte) {
+		if header = dataHeader(url); header > 0 {
+			run = base64Run(url[header:])
+		}
+	}
+	measure(p.data[start:])
+	p.pos = start + header + run
+	url, escaped, err := p.textFrom(start)
+	if escaped && err == nil { // PHP writes every slash as \/
+		url = AppendText(nil, url)
+		measure(url)
+	}
+	return url, header, run, err
+}
+
+// dataHeader is the length of the data:image/<subtype>;base64, at the start of
+// url, in the one form that vLLM takes, and 0 where there is another.
+func dataHeader(url []byte) int {
+	const prefix, suffix = "data:image/", ";base64,"
+	if !bytes.HasPrefix(url, []byte(prefix)) {
+		return 0
+	}
+	end := len(prefix)
+	for end < len(url) && end < 80 && subtype(url[end]) {
+		end++
+	}
+	if end == len(prefix) || !bytes.HasPrefix(url[end:], []byte(suffix)) {
+		return 0
+	}
+	return end + len(suffix)
+}
+
+// subtype reports whether c may stand in a type like png, x-ms-bmp or svg+xml.
+func subtype(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '+' || c == '.'
+}
+
+// readDataURL looks at the image of a data URL as dataURL returned it. The
+// error's Param is left to the caller.
+func readDataURL(url []byte, header, run int) (Image, *Error) {
+	if header == 0 {
+		return Image{}, notDataURL(url)
+	}
+	text := url[header:]
+	padding := text[run:]
+	if run == 0 || len(text)%4 != 0 || len(padding) > 2 || !bytes.Equal(padding, []byte("==")[:len(padding)]) {
+		return Image{}, Invalid("", "invalid_base64", "Invalid image URL: its data is not valid base64 (standard alphabet, padded, no line breaks).")
+	}
+	var head [18]byte
+	n, _ := base64.StdEncoding.Decode(head[:], text[:min(len(text), 24)]) // valid, as was just seen
+	mime, width, height, err := sniff(head[:n], func() io.Reader {
+		return base64.NewDecoder(base64.StdEncoding, bytes.NewReader(text))
+	})
+	switch {
+	case errors.Is(err, ErrImageTooLarge):
+		return Image{}, Invalid("", "image_too_large", fmt.Sprintf("The image is too large: %d by %d pixels. At most %d pixels and %d a side are accepted.", width, height, MaxPixels, MaxSide))
+	case mime == "":
+		return Image{}, Invalid("", "invalid_image_format", "You uploaded an unsupported image. Please make sure your image is of one of the following formats: ['png', 'jpeg', 'gif', 'webp', 'bmp'].")
+	case err != nil:
+		return Image{}, Invalid("", "image_parse_error", "The image data you provided does not represent a valid image. Please check your input and try again.")
+	}
+	return Image{MIME: mime, Base64: text, Width: width, Height: height}, nil
+}
+
+// notDataURL says what is wrong with a URL that is no image's data URL.
+func notDataURL(url []byte) *Error {
+	message := "Invalid image URL: it must begin with data:image/."
+	switch {
+	case bytes.HasPrefix(url, []byte("data:image/")):
+		message = "Invalid image URL: it must have the form data:image/<type>;base64,<data>, without other parameters."
+	case hasScheme(url, "http:"), hasScheme(url, "https:"):
+		message = "Image URLs are not fetched by this server. Send the image itself as a data URL (data:image/png;base64,...), or ask the operator to switch fetching on (images.fetch in the configuration)."
+	}
+	return Invalid("", "invalid_image_url", message)
+}
+
+func hasScheme(url []byte, scheme string) bool {
+	return len(url) >= len(scheme) && bytes.EqualFold(url[:len(scheme)], []byte(scheme))
+}
