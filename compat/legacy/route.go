@@ -3,6 +3,7 @@ package legacy
 import (
 	"html"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -51,18 +52,22 @@ var slashes = regexp.MustCompile("//+")
 func MatchRoute(method, rawPath string) Match {
 	path := "/" + strings.TrimLeft(unquotePercent(rawPath, "utf-8"), "/")
 	method = strings.ToUpper(method)
-	if m := matchClean(method, path); m.Route != NotFound {
+	m, served := matchClean(method, path)
+	if served {
 		return m
 	}
 	clean := slashes.ReplaceAllString(path, "/")
-	m := matchClean(method, clean)
-	if clean != path && m.Route != NotFound && m.Route != MethodNotAllowed {
+	if clean == path {
+		return m
+	}
+	if m, served = matchClean(method, clean); served {
 		return Match{Route: Redirect, Path: clean}
 	}
 	return m
 }
 
-func matchClean(method, path string) Match {
+// matchClean looks a path up as it is. served says that it takes the method.
+func matchClean(method, path string) (m Match, served bool) {
 	route, allow := NotFound, allowGet
 	switch {
 	case path == "/":
@@ -73,19 +78,17 @@ func matchClean(method, path string) Match {
 		route, allow = OCR, allowPost
 	case path == "/ocr/batch":
 		route, allow = OCRBatch, allowPost
-	case isStatic(path): // Flask adds the route, the service had no such files
+	case isStatic(path): // Flask serves it; the service had no such files
 	default:
-		return Match{Route: NotFound}
+		return Match{Route: NotFound}, false
 	}
 	if method == "OPTIONS" {
-		return Match{Route: Options, Allow: allow}
+		return Match{Route: Options, Allow: allow}, true
 	}
-	for allowed := range strings.SplitSeq(allow, ", ") {
-		if method == allowed {
-			return Match{Route: route}
-		}
+	if slices.Contains(strings.Split(allow, ", "), method) {
+		return Match{Route: route}, true
 	}
-	return Match{Route: MethodNotAllowed, Allow: allow}
+	return Match{Route: MethodNotAllowed, Allow: allow}, false
 }
 
 // isStatic is the rule /static/<path:filename>, whose name holds no line feed
