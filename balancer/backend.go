@@ -93,8 +93,9 @@ func (b *Balancer) anyRoom() bool {
 }
 
 // take starts an attempt of the ticket here.
-func (be *backend) take(t *Ticket) {
+func (be *backend) take(now time.Time, t *Ticket) {
 	t.phase = running
+	t.since = now
 	t.backend = be
 	t.tried[t.attempts] = be
 	t.attempts++

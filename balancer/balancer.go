@@ -197,7 +197,7 @@ func (b *Balancer) dispatch(now time.Time) {
 }
 
 func (b *Balancer) start(now time.Time, be *backend, t *Ticket) {
-	be.take(t)
+	be.take(now, t)
 	b.effects = append(b.effects, Effect{Kind: Start, Ticket: t, Backend: be.Name, Attempt: t.attempts})
 }
 

@@ -21,8 +21,8 @@ func (s BreakerState) String() string {
 
 // A backend that fails at once always looks idle, so counting in-flight work
 // alone would send it nearly everything. These were chosen by simulation: one
-// backend of sixteen that answers 500 in 30 ms for two minutes costs about ten
-// attempts, one that fails half of them about fifteen.
+// backend of sixteen that answers 500 in 30 ms for two minutes costs about eight
+// attempts, one that fails half of them about twelve.
 const (
 	tripInARow       = 3
 	tripShare        = 0.3 // of at least tripOf outcomes
@@ -42,7 +42,7 @@ type breaker struct {
 	pending    int    // attempts of this generation without a first byte
 	firsts     int    // first bytes since the trial began
 
-	inARow    int
+	row       row
 	good, bad float64 // outcomes, decaying
 	decayedAt time.Time
 
@@ -50,6 +50,30 @@ type breaker struct {
 	openedAt  time.Time
 	openUntil time.Time
 	closedAt  time.Time
+}
+
+// row is failures without anything good between them. What is good must be
+// newer than the row: an answer that began before a GPU broke can take half a
+// minute to end, and says nothing about now. Where answers broke off halfway, a
+// first byte is no comfort and only the end of an answer is.
+type row struct {
+	failures int
+	since    time.Time // the first failure
+	halfway  bool      // one of them came after its first byte
+}
+
+func (r *row) good(began time.Time, complete bool) {
+	if r.halfway && complete || !r.halfway && !began.Before(r.since) {
+		*r = row{}
+	}
+}
+
+func (r *row) bad(now time.Time, halfway bool) {
+	if r.failures == 0 {
+		r.since = now
+	}
+	r.failures++
+	r.halfway = r.halfway || halfway
 }
 
 func (k *breaker) admits() bool {
@@ -65,8 +89,9 @@ func (k *breaker) admits() bool {
 }
 
 // first notes the first byte of an attempt of this generation.
-func (k *breaker) first(now time.Time) {
+func (k *breaker) first(now, began time.Time) {
 	k.pending--
+	k.row.good(began, false)
 	if k.state == Closed {
 		return
 	}
@@ -77,19 +102,19 @@ func (k *breaker) first(now time.Time) {
 	}
 }
 
-func (k *breaker) succeed(now time.Time) {
+func (k *breaker) succeed(now, began time.Time) {
 	k.decay(now)
 	k.good++
-	k.inARow = 0
+	k.row.good(began, true)
 }
 
 // fail reports whether the breaker tripped.
-func (k *breaker) fail(now time.Time, cfg *Config) bool {
+func (k *breaker) fail(now time.Time, halfway bool, cfg *Config) bool {
 	k.decay(now)
 	k.bad++
-	k.inARow++
+	k.row.bad(now, halfway)
 	total := k.good + k.bad
-	if k.state == Closed && k.inARow < tripInARow && (total < tripOf || k.bad < tripShare*total) {
+	if k.state == Closed && k.row.failures < tripInARow && (total < tripOf || k.bad < tripShare*total) {
 		return false
 	}
 	k.trip(now, cfg)
@@ -110,7 +135,7 @@ func (k *breaker) trip(now time.Time, cfg *Config) {
 	}
 	k.state = Open
 	k.generation++
-	k.pending, k.firsts, k.inARow, k.good, k.bad = 0, 0, 0, 0, 0
+	k.pending, k.firsts, k.row, k.good, k.bad = 0, 0, row{}, 0, 0
 	k.openedAt, k.openUntil = now, now.Add(k.openFor)
 }
 
@@ -154,22 +179,22 @@ func (b *Balancer) judge(now time.Time, t *Ticket, o Outcome) {
 		b.firstByte(now, t)
 		b.heard(now, be)
 		if current {
-			be.breaker.succeed(now)
+			be.breaker.succeed(now, t.since)
 		}
 	case Refused:
 		b.lives(now, be)
 	case Failed:
 		b.lives(now, be)
-		b.blame(now, be, current)
+		b.blame(now, t, current)
 	case Lost:
 		if b.lose(now, be) {
-			b.blame(now, be, current)
+			b.blame(now, t, current)
 		}
 	}
 }
 
-func (b *Balancer) blame(now time.Time, be *backend, current bool) {
-	if current && be.breaker.fail(now, &b.cfg) {
+func (b *Balancer) blame(now time.Time, t *Ticket, current bool) {
+	if current && t.backend.breaker.fail(now, t.received, &b.cfg) {
 		b.worse = true
 	}
 }
@@ -182,6 +207,6 @@ func (b *Balancer) firstByte(now time.Time, t *Ticket) {
 	t.received = true
 	if k := &t.backend.breaker; t.generation == k.generation {
 		b.freed = b.freed || k.state != Closed
-		k.first(now)
+		k.first(now, t.since)
 	}
 }

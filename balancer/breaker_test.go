@@ -46,6 +46,34 @@ func TestBreaker_TripsOnThreeFailuresInARow(t *testing.T) {
 	s.breaker("a", balancer.Open)
 }
 
+func TestBreaker_AnAnswerThatBeganBeforeTheFailuresIsNoComfort(t *testing.T) {
+	s := newScene(t, balancer.Config{}, 2, 1000)
+	old := s.onA()
+	s.now = s.now.Add(time.Second)
+	s.done(s.onA(), balancer.Failed, false)
+	s.done(s.onA(), balancer.Failed, false)
+	s.done(old, balancer.Success, false)
+	newer := s.onA()
+	s.do(s.b.Progress(s.now, newer)) // this is one
+	s.done(s.onA(), balancer.Failed, false)
+	s.done(s.onA(), balancer.Failed, false)
+	s.breaker("a", balancer.Closed)
+	s.done(s.onA(), balancer.Failed, false)
+	s.breaker("a", balancer.Open)
+}
+
+func TestBreaker_FirstBytesAreNoComfortWhereAnswersBreakOff(t *testing.T) {
+	s := newScene(t, balancer.Config{}, 2, 1000)
+	for range 3 {
+		s.breaker("a", balancer.Closed)
+		ticket := s.onA()
+		s.do(s.b.Progress(s.now, ticket))
+		s.now = s.now.Add(time.Second)
+		s.done(ticket, balancer.Failed, false)
+	}
+	s.breaker("a", balancer.Open)
+}
+
 func TestBreaker_TripsOnThreeInTenOfAtLeastEight(t *testing.T) {
 	s := newScene(t, balancer.Config{}, 2, 1000)
 	for i, o := range []balancer.Outcome{

@@ -29,7 +29,7 @@ type Ticket struct {
 	model    *model        // nil where no backend listed Model
 	patience time.Duration // Deadline as seen from Arrive
 	until    time.Time     // when the present wait ends
-	since    time.Time     // when the present wait began
+	since    time.Time     // when the present wait or attempt began
 
 	attempts   int
 	tried      [maxAttempts]*backend
