@@ -72,29 +72,62 @@ func readKeyFile(path string) ([]byte, error) {
 	return content, nil
 }
 
+// leaked finds a key that somebody put where it does not belong.
+var leaked = regexp.MustCompile(keyPrefix + `[\w-]*`)
+
 func parseKeyFile(path string, content []byte) (*KeyFile, error) {
+	file, err := decodeKeyFile(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s", path, leaked.ReplaceAllString(err.Error(), keyPrefix+"***"))
+	}
+	return file, nil
+}
+
+func decodeKeyFile(content []byte) (*KeyFile, error) {
+	// Twice: the decoder knows what is unknown, the nodes know their lines.
+	var doc yaml.Node
+	if err := yaml.Unmarshal(content, &doc); err != nil {
+		return nil, plainYAMLError(err)
+	}
+	_, tenants := topLevel(&doc, "tenants")
+	_, keys := topLevel(&doc, "keys")
+	if err := errors.Join(checkEntries(tenants), checkEntries(keys)); err != nil {
+		return nil, err
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	decoder.KnownFields(true)
 	file := new(KeyFile)
 	switch err := decoder.Decode(file); {
 	case errors.Is(err, io.EOF):
 		// An editor that empties a file before it writes must not revoke every key.
-		return nil, fmt.Errorf("%s is empty; \"keys: []\" says that there are no keys", path)
+		return nil, errors.New(`is empty; "keys: []" says that there are no keys`)
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, plainYAMLError(err))
+		return nil, plainYAMLError(err)
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: a second document follows the first", path)
+		return nil, errors.New("a second document follows the first")
 	}
+	return file, file.complete(entryLines(tenants), entryLines(keys))
+}
 
-	var doc yaml.Node
-	if err := yaml.Unmarshal(content, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+// checkEntries says where an entry is empty or a time cannot be read: the
+// decoder skips the one, and names no line for the other.
+func checkEntries(sequence *yaml.Node) error {
+	if sequence == nil {
+		return nil
 	}
-	if err := file.complete(entryLines(&doc, "tenants"), entryLines(&doc, "keys")); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	for _, entry := range sequence.Content {
+		if entry.Tag == "!!null" {
+			return fmt.Errorf("line %d: entry is empty", entry.Line)
+		}
+		for i := 0; i+1 < len(entry.Content); i += 2 {
+			name, value := entry.Content[i].Value, entry.Content[i+1]
+			if (name == "created" || name == "expires") && value.Decode(new(time.Time)) != nil {
+				return fmt.Errorf("line %d: %s is not a time such as 2027-01-31T12:00:00Z", value.Line, name)
+			}
+		}
 	}
-	return file, nil
+	return nil
 }
 
 // complete sets what is absent to its default and checks the whole. The lines
@@ -157,36 +190,37 @@ func (t *Tenant) complete() error {
 	return nil
 }
 
-// entryLines returns the line of each entry of a top-level sequence.
-func entryLines(doc *yaml.Node, name string) []int {
-	var lines []int
-	if entries := topLevel(doc, name); entries != nil {
-		for _, entry := range entries.Content {
-			lines = append(lines, entry.Line)
-		}
+// entryLines returns the line of each entry of a sequence.
+func entryLines(sequence *yaml.Node) []int {
+	if sequence == nil {
+		return nil
+	}
+	lines := make([]int, len(sequence.Content))
+	for i, entry := range sequence.Content {
+		lines[i] = entry.Line
 	}
 	return lines
 }
 
-// topLevel returns the value of a top-level key, or nil.
-func topLevel(doc *yaml.Node, name string) *yaml.Node {
+// topLevel returns a top-level key and its value, or nil.
+func topLevel(doc *yaml.Node, name string) (key, value *yaml.Node) {
 	if len(doc.Content) == 0 {
-		return nil
+		return nil, nil
 	}
 	root := doc.Content[0]
 	for i := 0; i+1 < len(root.Content); i += 2 {
-		if root.Content[i].Value == name {
-			if value := root.Content[i+1]; value.Kind == yaml.AliasNode {
-				return value.Alias
+		if key, value := root.Content[i], root.Content[i+1]; key.Value == name {
+			if value.Kind == yaml.AliasNode {
+				value = value.Alias
 			}
-			return root.Content[i+1]
+			return key, value
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // goType is what the library adds for programmers and an operator need not read.
-var goType = regexp.MustCompile(` in type [\w.]+| into [\w.]*auth\.\w+`)
+var goType = regexp.MustCompile(` in type [\w.]+| into \S*auth\.\w+`)
 
 func plainYAMLError(err error) error {
 	var typeError *yaml.TypeError

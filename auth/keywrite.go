@@ -57,14 +57,14 @@ func CreateKey(path string, pepper []byte, opts KeyOptions) (plaintext string, e
 		Tenant:       opts.Tenant,
 		Hash:         sum,
 		Created:      time.Now().UTC().Truncate(time.Second),
-		Expires:      opts.Expires.UTC(),
+		Expires:      opts.Expires.UTC().Truncate(time.Second),
 		LoopbackOnly: opts.LoopbackOnly,
 		Note:         opts.Note,
 	}
 	err = editKeyFile(path, func(content []byte) ([]byte, error) { return insertKey(path, content, entry) })
 	var notWritten *NotWrittenError
 	if errors.As(err, &notWritten) {
-		text, encodeErr := encodeYAML(KeyFile{Keys: []KeyEntry{entry}}.Keys)
+		text, encodeErr := encodeYAML([]KeyEntry{entry})
 		notWritten.Entry = string(text)
 		return plaintext, entry, errors.Join(err, encodeErr)
 	}
@@ -74,15 +74,25 @@ func CreateKey(path string, pepper []byte, opts KeyOptions) (plaintext string, e
 	return plaintext, entry, nil
 }
 
-// insertKey returns a key file's content with one more key. Empty content is a new file.
-func insertKey(path string, content []byte, entry KeyEntry) ([]byte, error) {
+// insertKey returns a key file's content with one more key. Content is nil where
+// there is no file yet.
+func insertKey(path string, content []byte, entry KeyEntry) (written []byte, err error) {
 	if content == nil {
-		tenant := Tenant{Name: entry.Tenant}
-		if err := tenant.complete(); err != nil {
-			return nil, err
-		}
-		return encodeYAML(KeyFile{Tenants: []Tenant{{Name: entry.Tenant}}, Keys: []KeyEntry{entry}})
+		written, err = encodeYAML(KeyFile{Tenants: []Tenant{{Name: entry.Tenant}}, Keys: []KeyEntry{entry}})
+	} else {
+		written, err = appendKey(path, content, entry)
 	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := parseKeyFile(path, written); err != nil {
+		return nil, fmt.Errorf("with the new key: %w", err)
+	}
+	return written, nil
+}
+
+// appendKey puts an entry at the end of a file's keys and keeps the comments.
+func appendKey(path string, content []byte, entry KeyEntry) ([]byte, error) {
 	file, err := parseKeyFile(path, content)
 	if err != nil {
 		return nil, err // what is broken is repaired by hand, not written over
@@ -97,25 +107,20 @@ func insertKey(path string, content []byte, entry KeyEntry) ([]byte, error) {
 	if err := node.Encode(entry); err != nil {
 		return nil, err
 	}
-	keys := topLevel(&doc, "keys")
-	switch {
-	case keys == nil:
-		keys = &yaml.Node{Kind: yaml.SequenceNode}
-		root := doc.Content[0]
-		root.Content = append(root.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: "keys"}, keys)
-	case keys.Kind != yaml.SequenceNode: // "keys:" and nothing
+	name, keys := topLevel(&doc, "keys")
+	if keys == nil {
+		name, keys = &yaml.Node{Kind: yaml.ScalarNode, Value: "keys"}, new(yaml.Node)
+		doc.Content[0].Content = append(doc.Content[0].Content, name, keys)
+	}
+	if keys.Kind != yaml.SequenceNode { // "keys:" and nothing, or absent
 		*keys = yaml.Node{Kind: yaml.SequenceNode, HeadComment: keys.HeadComment, LineComment: keys.LineComment, FootComment: keys.FootComment}
+	}
+	if keys.LineComment != "" { // a sequence in lines of its own has no line for it
+		name.LineComment, keys.LineComment = keys.LineComment, ""
 	}
 	keys.Style &^= yaml.FlowStyle
 	keys.Content = append(keys.Content, &node)
-	written, err := encodeYAML(&doc)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := parseKeyFile(path, written); err != nil {
-		return nil, fmt.Errorf("after the change: %w", err)
-	}
-	return written, nil
+	return encodeYAML(&doc)
 }
 
 func tenantNames(file *KeyFile) string {
