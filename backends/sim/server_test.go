@@ -215,3 +215,9 @@ func readAll(t *testing.T, r io.Reader) string {
 	}
 	return string(b)
 }
+
+func serveFunc(t *testing.T, f http.HandlerFunc) string {
+	h := httptest.NewServer(f)
+	t.Cleanup(h.Close)
+	return h.URL
+}
