@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"maps"
 	"runtime"
 	"slices"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -72,21 +70,9 @@ func (r *rooms) service(c *Config, log *slog.Logger) (*completions.Service, erro
 		}
 	}
 	if c.Cache.MaxBytes > 0 {
-		deps.Cache = results{cache.New(cache.Config{MaxBytes: int64(c.Cache.MaxBytes), TTL: c.Cache.TTL}, r.registry)}
+		deps.Cache = cache.New(cache.Config{MaxBytes: int64(c.Cache.MaxBytes), TTL: c.Cache.TTL}, r.registry)
 	}
 	return completions.New(c.completions(), deps)
-}
-
-// results lets the cache, which names its keys' type, meet the interface of
-// completions, which must not know the cache.
-type results struct{ lru *cache.LRU }
-
-func (r results) Get(ctx context.Context, key [32]byte) ([]byte, time.Duration, bool, error) {
-	return r.lru.Get(ctx, key)
-}
-
-func (r results) Put(ctx context.Context, key [32]byte, value []byte) error {
-	return r.lru.Put(ctx, key, value)
 }
 
 func newRegistry() *prometheus.Registry {

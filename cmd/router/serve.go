@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -75,7 +76,7 @@ func (r *rooms) run(c *Config, log *slog.Logger, main, admin net.Listener, signa
 		}
 		err := r.stop(c, signals)
 		stopLoops()
-		return errors.Join(err, operators.Close())
+		return errors.Join(err, closeOperators(operators))
 	})
 	err := group.Wait()
 	if err == nil {
@@ -111,21 +112,31 @@ func (r *rooms) stop(c *Config, signals <-chan os.Signal) error {
 		fmt.Errorf("work was still in progress %s after the signal to stop, and is cut", c.HTTP.Drain))
 	defer cancel()
 	ctx, cut := context.WithCancelCause(ctx)
-	defer cut(nil)
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
+	var listener sync.WaitGroup
+	listener.Go(func() {
 		select {
 		case <-signals:
 			cut(errors.New("a second signal: work in progress is cut"))
-		case <-done:
+		case <-ctx.Done():
 		}
-	}()
+	})
 	err := r.gateway.Shutdown(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
 	}
+	cut(nil)
+	listener.Wait()
 	return err
+}
+
+// closeOperators lets a scrape that is under way end, a profile not.
+func closeOperators(s *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s.Shutdown(ctx) == nil {
+		return nil
+	}
+	return s.Close()
 }
 
 func notClosed(err error) error {
