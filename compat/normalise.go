@@ -69,7 +69,7 @@ func readBackendError(body []byte) backendError {
 	switch {
 	case isObject(outer.Error):
 		said = readErrorObject(outer.Error)
-	case len(outer.Error) > 0:
+	case asString(outer.Error) != "":
 		said.message = asString(outer.Error)
 	case len(outer.Detail) > 0:
 		said = readDetail(outer.Detail)
