@@ -12,7 +12,7 @@ import (
 // backend is one server as the pool knows it.
 type backend struct {
 	Backend
-	routes        map[compat.Dialect]*http.Request // what does not change from request to request
+	routes        [3]*http.Request // by compat.Dialect: what does not change from request to request
 	health        *url.URL
 	list          *url.URL
 	authorization []string // nil without a key
@@ -41,7 +41,6 @@ func newBackend(cfg Backend, m *metrics) *backend {
 	base, _ := cfg.base()
 	b := &backend{
 		Backend: cfg,
-		routes:  make(map[compat.Dialect]*http.Request),
 		health:  at(base, "/health"),
 		list:    at(base, "/v1/models"),
 		metrics: m.forBackend(cfg.Name),

@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -65,10 +66,27 @@ func (a *attempt) roundTrip(ctx context.Context, t *http.Transport) (*http.Respo
 	if b.authorization != nil {
 		req.Header["Authorization"] = b.authorization
 	}
-	a.wire.drained.Add(1)
-	req.Body = &outgoing{ReadCloser: a.request.Body.Open(), drained: &a.wire.drained}
 	req.ContentLength = a.request.Body.Size()
+	var err error
+	if req.Body, err = a.openBody(); err != nil {
+		return nil, err
+	}
 	return t.RoundTrip(req)
+}
+
+// openBody returns what is sent. A small body is copied into one of the types
+// that net/http knows to be memory: it writes others after the head instead of
+// with it, which doubles the system calls and packets of a small request.
+func (a *attempt) openBody() (io.ReadCloser, error) {
+	body := a.request.Body.Open()
+	if size := a.request.Body.Size(); size <= smallBody {
+		defer body.Close()
+		p := make([]byte, size)
+		_, err := io.ReadFull(body, p)
+		return io.NopCloser(bytes.NewReader(p)), err
+	}
+	a.wire.drained.Add(1)
+	return &outgoing{ReadCloser: body, drained: &a.wire.drained}, nil
 }
 
 var (

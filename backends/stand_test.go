@@ -72,7 +72,7 @@ func newStandBefore(t *testing.T, handlers ...http.HandlerFunc) *stand {
 	return s
 }
 
-func serve(t *testing.T, server interface {
+func serve(t testing.TB, server interface {
 	Serve(net.Listener) error
 	Close() error
 }) string {
