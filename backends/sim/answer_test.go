@@ -75,9 +75,9 @@ func TestChat_GivesTheSameTextStreamedAndWhole(t *testing.T) {
 
 func TestChat_CountsUsage(t *testing.T) {
 	s := serve(t, atOnce(20))
-	_, body := s.post(t, chatPath, ocr(blank(1654, 2339), exact))
+	_, body := s.post(t, chatPath, ocr(blank(700, 990), exact))
 	u := decode(t, body).Usage
-	// An A4 page in portrait is 903 tokens; "Free OCR." is Free, OC..., full stop; and one for the beginning.
+	// A page of A4's shape is 903 tokens; "Free OCR." is Free, OC..., full stop; and one for the beginning.
 	if u.Prompt != 1+903+3 || u.Completion != 20 || u.Total != u.Prompt+20 {
 		t.Errorf("got usage %+v", *u)
 	}
@@ -97,13 +97,13 @@ func TestImageTokens_AreThoseOfGundamTiling(t *testing.T) {
 		want          int64
 	}{
 		{"deepseek-ai/DeepSeek-OCR", 640, 640, 273},
-		{"deepseek-ai/DeepSeek-OCR", 1654, 2339, 903}, // A4 portrait: 2 by 3 tiles
-		{"deepseek-ai/DeepSeek-OCR", 1000, 500, 483},  // 2 by 1
-		{"deepseek-ai/DeepSeek-OCR", 500, 1000, 493},  // 1 by 2
-		{"deepseek-ai/DeepSeek-OCR", 100, 1000, 933},  // 1 by 6
+		{"deepseek-ai/DeepSeek-OCR", 700, 990, 903},  // A4 portrait: 2 by 3 tiles
+		{"deepseek-ai/DeepSeek-OCR", 1000, 500, 483}, // 2 by 1
+		{"deepseek-ai/DeepSeek-OCR", 500, 1000, 493}, // 1 by 2
+		{"deepseek-ai/DeepSeek-OCR", 100, 1000, 933}, // 1 by 6
 		{"deepseek-ai/DeepSeek-OCR-2", 768, 768, 257},
 		{"deepseek-ai/DeepSeek-OCR-2", 1000, 500, 545},
-		{"deepseek-ai/DeepSeek-OCR-2", 1654, 2339, 1121},
+		{"deepseek-ai/DeepSeek-OCR-2", 800, 1131, 1121},
 	} {
 		cfg := atOnce(1)
 		cfg.Model = c.model

@@ -28,20 +28,20 @@ var commonHan = []rune("的一是不了人在有我他這個們中來上大為�
 
 var commonEnglish = strings.Fields("about above after again almost along always amount annual answer area around balance before began being below between board book both branch bring building business careful carry center century change children city clear close color common company complete consider country course cover current customer decide delivery detail develop different direct during early earth either energy enough evening every example expect family father figure final first follow force found fresh front garden general glass gold green ground group happen heavy history house human hundred idea important inside interest island itself keep kind knowledge known language large later learn letter level light little local machine market matter measure member middle minute moment money morning mother mountain nature near never night north nothing notice number object often order other page paper part pass pattern people person picture place plain plant point possible power present problem produce public question quick quiet rather reach ready reason receive record remember report rest result return right river road round rule school science second sentence several shape short should simple since small soft some sound south space special stand start state station still stone story street strong study such summer sure system table teach test thing think those thought through together town travel tree under unit until usual value voice walk watch water weather week weight west which while white whole window winter within without wonder word work world write year young")
 
-// drawnPage is an A4 page at 200 dpi and the text on it.
+// drawnPage is a strip of a page, A4 wide at 200 dpi, and the text on it.
 type drawnPage struct {
 	png  []byte
 	text string
 }
 
 func englishPage(t testing.TB, rng *rand.Rand) drawnPage {
-	return draw200dpi(t, loadFace(t, latinFont, 0, 34), randomLines(rng, 30, func() string {
+	return draw200dpi(t, loadFace(t, latinFont, 0, 34), randomLines(rng, 12, func() string {
 		return commonEnglish[rng.IntN(len(commonEnglish))] + " "
 	}, 62))
 }
 
 func chinesePage(t testing.TB, rng *rand.Rand) drawnPage {
-	return draw200dpi(t, loadFace(t, chineseFont, chineseFace, 38), randomLines(rng, 28, func() string {
+	return draw200dpi(t, loadFace(t, chineseFont, chineseFace, 38), randomLines(rng, 10, func() string {
 		word := make([]rune, 1+rng.IntN(3))
 		for i := range word {
 			word[i] = commonHan[rng.IntN(len(commonHan))]
@@ -72,16 +72,20 @@ func randomLines(rng *rand.Rand, lines int, word func() string, width int) []str
 	return out
 }
 
+// pageTop is the first base line, in pixels.
+const pageTop = 200
+
 func draw200dpi(t testing.TB, face font.Face, lines []string) drawnPage {
 	t.Helper()
-	page := image.NewGray(image.Rect(0, 0, 1654, 2339))
+	leading := face.Metrics().Height.Ceil() * 13 / 10
+	page := image.NewGray(image.Rect(0, 0, 1654, pageTop+len(lines)*leading))
 	draw.Draw(page, page.Bounds(), image.NewUniform(color.White), image.Point{}, draw.Src)
 	pen := font.Drawer{Dst: page, Src: image.NewUniform(color.Black), Face: face}
-	y := 200
+	y := pageTop
 	for _, line := range lines {
 		pen.Dot = fixed.P(160, y)
 		pen.DrawString(line)
-		y += face.Metrics().Height.Ceil() * 13 / 10
+		y += leading
 	}
 	var buf bytes.Buffer
 	if err := png.Encode(&buf, page); err != nil {

@@ -77,7 +77,7 @@ func TestRefusals_AreVLLMs(t *testing.T) {
 
 func TestRefusals_ContextCountsTheImage(t *testing.T) {
 	s := serve(t, atOnce(5))
-	page := blank(1654, 2339) // 903 tokens, and 4 of text
+	page := blank(700, 990) // 903 tokens, and 4 of text
 	if status, body := s.post(t, chatPath, ocr(page, exact+`,"max_tokens":7285`)); status != http.StatusOK {
 		t.Errorf("what just fits got %d: %s", status, body)
 	}

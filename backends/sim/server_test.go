@@ -60,12 +60,18 @@ const chatPath = "/v1/chat/completions"
 
 // blank is a data URL of an empty page.
 func blank(width, height int) string {
+	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(blankPNG(width, height))
+}
+
+func blankPNG(width, height int) []byte {
 	var b bytes.Buffer
 	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, width, height))); err != nil {
 		panic(err)
 	}
-	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(b.Bytes())
+	return b.Bytes()
 }
+
+var onePixel = blankPNG(1, 1)
 
 // ocr is a chat request for a page; settings are further keys of its body.
 func ocr(url, settings string) string {

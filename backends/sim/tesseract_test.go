@@ -8,9 +8,11 @@ import (
 	"image/png"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,8 +99,12 @@ func TestTesseract_ReadsFormatsThatOnlyGoDecodes(t *testing.T) {
 var groundedBlock = regexp.MustCompile(`(?s)<\|ref\|>text<\|/ref\|><\|det\|>\[\[(\d+), (\d+), (\d+), (\d+)\]\]<\|/det\|>\n(.*)`)
 
 func TestTesseract_GroundsTheTextWhereItStands(t *testing.T) {
-	page := draw200dpi(t, loadFace(t, latinFont, 0, 40), []string{"grounded words"}) // near the top left
-	got := read(t, newTesseract(t), sim.Page{Image: page.png, Grounding: true, Size: image.Pt(1654, 2339)})
+	page := draw200dpi(t, loadFace(t, latinFont, 0, 40), []string{"grounded words"})
+	head, err := png.DecodeConfig(bytes.NewReader(page.png))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := read(t, newTesseract(t), sim.Page{Image: page.png, Grounding: true, Size: image.Pt(head.Width, head.Height)})
 	m := groundedBlock.FindStringSubmatch(got)
 	if m == nil {
 		t.Fatalf("got %q, want one grounded block", got)
@@ -106,59 +112,77 @@ func TestTesseract_GroundsTheTextWhereItStands(t *testing.T) {
 	if m[5] != page.text {
 		t.Errorf("text %q, want %q", m[5], page.text)
 	}
-	var box [4]int
-	for i := range box {
-		box[i], _ = strconv.Atoi(m[i+1])
+	pixel := func(i, size int) int { // as the model's users compute it
+		v, _ := strconv.Atoi(m[i])
+		return v * size / 999
 	}
-	// The words begin 160 of 1654 pixels from the left; their base line is 200
-	// of 2339 pixels from the top.
-	if box[0] < 90 || box[0] > 102 || box[1] < 60 || box[3] > 95 || box[2] < 200 || box[2] > 400 {
-		t.Errorf("box %v is not where the words are", box)
+	box := image.Rect(pixel(1, head.Width), pixel(2, head.Height), pixel(3, head.Width), pixel(4, head.Height))
+	// The words begin at pixel 160; letters of 40 px stand 30 above their base
+	// line and reach 10 below it.
+	inner, outer := image.Rect(170, pageTop-20, 380, pageTop), image.Rect(150, pageTop-40, 440, pageTop+20)
+	if !inner.In(box) || !box.In(outer) {
+		t.Errorf("box %v is not where the words are, between %v and %v", box, inner, outer)
 	}
 }
 
-func TestTesseract_IsKilledWithItsRequest(t *testing.T) {
+// playedTesseract stands in PATH: it reads no page, starts a child, tells both
+// process ids to the pipe, and never ends.
+const playedTesseract = `#!/bin/sh
+case "$1" in --list-langs) echo eng; echo chi_tra; exit;; esac
+sleep 1000 &
+echo $$ $! >"$PIDS"
+wait
+`
+
+func TestTesseract_DiesWithItsRequestChildrenIncluded(t *testing.T) {
+	dir := t.TempDir()
+	pids := filepath.Join(dir, "pids")
+	if err := syscall.Mkfifo(pids, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tesseract"), []byte(playedTesseract), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("PIDS", pids)
 	engine := newTesseract(t)
-	page := chinesePage(t, rand.New(rand.NewPCG(1, 1)))
+
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := engine.Read(ctx, sim.Page{Image: page.png})
+		_, err := engine.Read(ctx, sim.Page{Image: onePixel})
 		ended <- err
 	}()
-	var pid string
-	for deadline := time.Now().Add(10 * time.Second); pid == ""; {
-		if time.Now().After(deadline) {
-			t.Fatal("no tesseract process appeared")
-		}
-		pid = childNamed("tesseract")
+	told, err := os.ReadFile(pids) // waits for the script
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A second read finds the only worker taken, and need not wait for it.
+	other, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := engine.Read(other, sim.Page{Image: onePixel}); err != context.Canceled {
+		t.Errorf("waiting for a worker ends with %v", err)
 	}
 	cancel()
-	start := time.Now()
 	if err := <-ended; err != context.Canceled {
 		t.Errorf("got error %v, want context.Canceled", err)
 	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("the read ended %v after its context", took)
-	}
-	if _, err := os.Stat("/proc/" + pid); !os.IsNotExist(err) {
-		t.Errorf("process %s is still there", pid)
+	for _, pid := range strings.Fields(string(told)) {
+		if state := processState(pid); state != "" && state != "Z" {
+			t.Errorf("process %s is still there, in state %s", pid, state)
+		}
 	}
 }
 
-// childNamed returns the id of a child of this process.
-func childNamed(name string) string {
-	tasks, _ := os.ReadDir("/proc/self/task")
-	for _, task := range tasks {
-		children, _ := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
-		for _, pid := range strings.Fields(string(children)) {
-			comm, _ := os.ReadFile("/proc/" + pid + "/comm")
-			if strings.TrimSpace(string(comm)) == name {
-				return pid
-			}
-		}
+// processState is the third field of /proc/<pid>/stat; "" when there is no such
+// process.
+func processState(pid string) string {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return ""
 	}
-	return ""
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return after[:1]
 }
 
 func TestNewTesseract_SaysWhatToInstall(t *testing.T) {
