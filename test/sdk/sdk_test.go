@@ -8,10 +8,14 @@
 package sdk_test
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +23,7 @@ import (
 	"ocrmux/test/pages"
 )
 
-var deaths = flag.Int("deaths", 6, "mid-stream deaths of a backend for every SDK and way of reading")
+var deaths = flag.Int("deaths", 8, "mid-stream deaths of a backend for every SDK and way of reading")
 
 // way is an SDK and how it reads.
 type way struct {
@@ -95,13 +99,10 @@ func TestSDKs_ListModelsAndRefuseABadKey(t *testing.T) {
 	}
 }
 
-// A stream that lost its backend must never look like one that ended well. The
-// deaths are of three kinds in turn: kill -9 of both backends, a cut between two
-// chunks of the transfer coding, which is where a clean end would stand, and a
-// cut inside a chunk. All ways read at once, each a page of its own.
+// A stream that lost its backend must never look like one that ended well. All
+// ways read at once; each death ends all of their streams.
 func TestSDKs_RaiseAnErrorForEveryDeathMidStream(t *testing.T) {
-	const events = 300
-	s := startStand(t, "-engine", "synthetic", "-tokens", fmt.Sprint(events), "-ttft", "20ms", "-tpot", "5ms")
+	s := startStand(t, "-engine", "synthetic", "-tokens", "40", "-ttft", "20ms", "-tpot", "5ms")
 	ways := []way{
 		{"Python, plain iteration", startPython(t, s), "plain"},
 		{"Python, .stream()", startPython(t, s), "helper"},
@@ -109,46 +110,38 @@ func TestSDKs_RaiseAnErrorForEveryDeathMidStream(t *testing.T) {
 		{"Node, .stream()", startNode(t, s), "helper"},
 		{"Go, plain iteration", goSDK{s}, "plain"},
 	}
+	for _, w := range ways {
+		succeed(t, w, command{Do: "models"}) // a program needs seconds to start
+	}
 	seed := rand.Uint64()
-	t.Logf("places of death from seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("page and places of death from seed %d", seed)
 	page, err := pages.Random(seed, pages.English)
 	if err != nil {
 		t.Fatal(err)
 	}
+	last := s.backends[0].countEvents(t, question(page, "plain", "Free OCR.")) - 1
+	random := rand.New(rand.NewPCG(seed, 0))
 
 	raised := make(map[string]int)
 	for round := range *deaths {
-		var killed func()
-		kind := []string{"kill", "cut", "cut_chunk"}[round%3]
-		if kind != "kill" {
-			// Anywhere after the first text and before the last chunks.
-			s.setFaults(t, map[string]any{"mid_stream": kind, "after_events": 2 + random.IntN(events/2)})
-		} else {
-			killed = func() {
-				for _, b := range s.backends {
-					b.kill()
-				}
-			}
-		}
-		for i, said := range s.readAll(t, ways, page, round, killed) {
+		d := deathOf(round, random, last)
+		s.setFaults(t, d.faults)
+		for i, said := range s.readAll(t, ways, page, d) {
 			switch {
 			case said.Text != nil:
-				t.Errorf("round %d, %s: %s: a false success with %d bytes of text", round, kind, ways[i].name, len(*said.Text))
-			case !expected(said):
-				t.Errorf("round %d, %s: %s: %s: %s, want an API error", round, kind, ways[i].name, said.Error, said.Message)
+				t.Errorf("round %d, %s: %s: a false success with %d bytes of text", round, d.name, ways[i].name, len(*said.Text))
+			case strings.HasPrefix(said.Error, "foreign ") || said.Message == "":
+				t.Errorf("round %d, %s: %s: %s: %s, want the SDK's own error", round, d.name, ways[i].name, said.Error, said.Message)
 			default:
 				raised[ways[i].name]++
 			}
 		}
-		if kind == "kill" {
+		if d.kill {
 			for _, b := range s.backends {
 				b.start(t)
 			}
-		} else {
-			s.setFaults(t, map[string]any{})
+			s.waitForBackends(t)
 		}
-		s.waitForBackends(t)
 		waitFor(t, s.url+"/readyz")
 	}
 	for _, w := range ways {
@@ -156,22 +149,78 @@ func TestSDKs_RaiseAnErrorForEveryDeathMidStream(t *testing.T) {
 	}
 
 	// Nobody is held to be dead who lives: the same readers succeed now.
-	for i, said := range s.readAll(t, ways, page, *deaths, nil) {
+	s.setFaults(t, nil)
+	for i, said := range s.readAll(t, ways, page, death{}) {
 		if said.Text == nil {
 			t.Errorf("after the deaths: %s: %s: %s, want a text", ways[i].name, said.Error, said.Message)
 		}
 	}
 }
 
-// expected says whether an answer is the error that the SDK documents for a
-// stream that went wrong.
-func expected(said answer) bool {
-	return said.Error != "" && !strings.HasPrefix(said.Error, "foreign ") && said.Message != ""
+// death is one way for a backend to end before its answer does.
+type death struct {
+	name   string
+	faults map[string]any // of every backend; see POST /sim/faults
+	kill   bool           // kill -9 both backends once all readers have text
 }
 
-// readAll lets all ways read at once. When all of them have received text it
-// calls allBegan, if there is one. Answers stand in the order of ways.
-func (s *stand) readAll(t *testing.T, ways []way, page pages.Page, round int, allBegan func()) []answer {
+// deathOf takes the kinds of death in turn. Event number last of an answer is
+// its [DONE]; shortly before it stands the finish reason, after which a reader
+// may well believe that all is there.
+func deathOf(round int, random *rand.Rand, last int) death {
+	cut := func(name, kind string, after int) death {
+		return death{
+			name:   fmt.Sprintf("%s after %d events", name, after),
+			faults: map[string]any{"mid_stream": kind, "after_events": after},
+		}
+	}
+	switch round % 4 {
+	case 0:
+		// Slow enough that no answer ends before the last reader has text.
+		return death{name: "kill -9", kill: true, faults: map[string]any{"slow": 50}}
+	case 1:
+		return cut("cut between two chunks", "cut", 2+random.IntN(last-5))
+	case 2:
+		return cut("cut inside a chunk", "cut_chunk", 2+random.IntN(last-2))
+	default:
+		return cut("cut between the last chunks", "cut", last-round/4%3)
+	}
+}
+
+// countEvents asks the backend itself, as the router does, and counts the events
+// of its answer.
+func (b *backend) countEvents(t *testing.T, c command) int {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{
+		"model": c.Model, "stream": true,
+		"stream_options": map[string]any{"include_usage": true},
+		"messages": []any{map[string]any{"role": "user", "content": []any{
+			map[string]any{"type": "text", "text": c.Prompt},
+			map[string]any{"type": "image_url", "image_url": map[string]any{"url": c.Image}},
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.Post(b.url+"/v1/chat/completions", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasSuffix(text, []byte("data: [DONE]\n\n")) {
+		t.Fatalf("the backend's own answer has no end: %s %s", answer.Status, text)
+	}
+	return bytes.Count(text, []byte("data: "))
+}
+
+// readAll lets all ways read at once, each a question of its own. In a death by
+// kill -9 it kills when all of them have received text. Answers stand in the
+// order of ways.
+func (s *stand) readAll(t *testing.T, ways []way, page pages.Page, d death) []answer {
 	t.Helper()
 	answers, failures := make([]answer, len(ways)), make([]error, len(ways))
 	var readers, beginnings sync.WaitGroup
@@ -180,13 +229,15 @@ func (s *stand) readAll(t *testing.T, ways []way, page pages.Page, round int, al
 		begin := sync.OnceFunc(beginnings.Done)
 		readers.Go(func() {
 			defer begin() // also where no text came at all
-			prompt := fmt.Sprintf("Free OCR. (%d, %d)", round, i)
+			prompt := fmt.Sprintf("Free OCR. (%d)", i)
 			answers[i], failures[i] = w.driver.carryOut(question(page, w.do, prompt), begin)
 		})
 	}
 	beginnings.Wait()
-	if allBegan != nil {
-		allBegan()
+	if d.kill {
+		for _, b := range s.backends {
+			b.kill()
+		}
 	}
 	readers.Wait()
 	for i, err := range failures {

@@ -42,8 +42,9 @@ type backend struct {
 	running *exec.Cmd
 }
 
-// configuration is the router's: no cache, so that every answer is a backend's,
-// and the repository's own development key.
+// configuration is the router's: no cache, so that every answer is a backend's;
+// a breaker that forgives at once, since these backends fail on purpose; and the
+// repository's own development key.
 const configuration = `
 http:
   listen: %s
@@ -59,6 +60,8 @@ pools:
     backends:
       - {name: first, url: %q}
       - {name: second, url: %q}
+    health: {interval: 100ms}
+    breaker: {open_min: 10ms, open_max: 20ms}
 models:
   deepseek-ai/DeepSeek-OCR:
     pool: pages
@@ -87,7 +90,7 @@ func startStand(t *testing.T, vllmsimArgs ...string) *stand {
 	address, admin := freeAddress(t), freeAddress(t)
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	text := fmt.Sprintf(configuration, address, admin,
-		absolute(t, "keys.yaml"), absolute(t, "pepper"), s.backends[0].url, s.backends[1].url)
+		absolute(t, "keys.yaml"), absolute(t, "configs/development.pepper"), s.backends[0].url, s.backends[1].url)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
