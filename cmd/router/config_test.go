@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,6 +12,12 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"ocrmux/backends"
+	"ocrmux/compat"
+	"ocrmux/compat/legacy"
+	"ocrmux/completions"
+	"ocrmux/gateway"
 )
 
 // write puts a configuration with its pepper into a directory of its own.
@@ -211,6 +218,7 @@ func TestLoad_ErrorsNeverShowWhatAVariableHolds(t *testing.T) {
 }
 
 const withSecrets = `keys: {pepper_file: pepper}
+http: {trusted_proxies: [10.1.2.3, 10.0.0.9/8, "2001:db8::/32"]}
 admin: {token_file: pepper}
 pools:
   main:
@@ -298,6 +306,66 @@ func TestLoad_FilesAreFoundBesideTheConfiguration(t *testing.T) {
 	}
 	if got := c.file("/etc/keys.yaml"); got != "/etc/keys.yaml" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Every value is another one, so that none can be taken for its neighbour.
+func TestParts_EverySettingReachesItsRoom(t *testing.T) {
+	c := mustLoad(t, `
+http:
+  trusted_proxies: [10.0.0.9/8, "::1"]
+  header_timeout: 1s
+  body_timeout: 2s
+  idle_timeout: 3s
+  write_timeout: 4s
+  lame_duck: 5s
+memory: {bodies: 6MiB}
+openai: {max_body: 7KiB, max_n: 8, queue: 9s, timeout: 10s, stream_timeout: 11s, silence: 12s, keep_alive: 13s}
+legacy: {profile: app_standard, model: b, max_body: 14KiB, timeout: 15s, batch: {parallel: 16}}
+keys: {pepper_file: pepper}
+pools:
+  main:
+    policy: round_robin
+    max_queue: 17
+    fallback: other
+    health: {interval: 18s, timeout: 19s, down_after: 20, up_after: 21, silence: 22s, probe_overdue: 23s}
+    breaker: {open_min: 24s, open_max: 25s}
+    retry: {percent: 26, min: 27}
+    backends: [{name: x, url: "http://127.0.0.1:28", api_key: k, max_in_flight: 29}]
+  other: {backends: [{name: y, url: "http://127.0.0.1:30"}]}
+models:
+  b: {pool: main, served_as: B, aliases: [bb], recipe: {max_tokens: 31, max_images: 32, top_k: 33}}
+  a: {pool: other}
+`, nil)
+	if got, want := c.gateway(), (gateway.Config{
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+		BodiesBytes:    6 << 20,
+		OpenAI: gateway.OpenAI{MaxBody: 7 << 10, MaxN: 8, Queue: 9 * time.Second, Timeout: 10 * time.Second,
+			Streaming: 11 * time.Second, Silence: 12 * time.Second},
+		Legacy: gateway.Legacy{Profile: legacy.Standard, Model: "b", MaxBody: 14 << 10, Timeout: 15 * time.Second, BatchParallel: 16},
+		Time: gateway.Time{Header: time.Second, Body: 2 * time.Second, Idle: 3 * time.Second, Write: 4 * time.Second,
+			LameDuck: 5 * time.Second, KeepAlive: 13 * time.Second},
+	}); !reflect.DeepEqual(got, want) {
+		t.Errorf("gateway: got %+v, want %+v", got, want)
+	}
+	if got, want := c.pool("main"), (backends.Config{
+		Name: "main", Policy: "round_robin", MaxQueue: 17, Models: []string{"B"},
+		ProbeInterval: 18 * time.Second, ProbeTimeout: 19 * time.Second, DownAfter: 20, UpAfter: 21,
+		StallSilence: 22 * time.Second, StallProbe: 23 * time.Second,
+		BreakerOpenMin: 24 * time.Second, BreakerOpenMax: 25 * time.Second, RetryShare: 0.26, RetryMin: 27,
+		Backends: []backends.Backend{{Name: "x", URL: "http://127.0.0.1:28", APIKey: "k", MaxInFlight: 29}},
+	}); !reflect.DeepEqual(got, want) {
+		t.Errorf("pool: got %+v, want %+v", got, want)
+	}
+	if got, want := c.pool("other").Models, []string{"a", "B"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("the fallback must serve %q, want %q", got, want)
+	}
+	if got, want := c.completions(), (completions.Config{Models: []completions.Model{
+		{Name: "a", Pool: "other", ServedAs: "a", Recipe: completions.Recipe{MaxImages: 1}},
+		{Name: "b", Pool: "main", ServedAs: "B", Aliases: []string{"bb"}, Recipe: completions.Recipe{
+			MaxTokens: 31, MaxImages: 32, Members: []compat.Member{{Name: "top_k", Value: []byte("33")}}}},
+	}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("completions: got %+v, want %+v", got, want)
 	}
 }
 

@@ -42,10 +42,9 @@ func boundMemory(c *Config, env func(string) (string, bool), log *slog.Logger) {
 	limit := memoryLimit(c)
 	if _, set := env("GOMEMLIMIT"); !set {
 		debug.SetMemoryLimit(limit)
+		log.Info("GOMEMLIMIT follows from the configuration", "bytes", limit)
 	}
-	percent := gcPercent(limit)
 	if _, set := env("GOGC"); !set {
-		debug.SetGCPercent(percent)
+		debug.SetGCPercent(gcPercent(limit))
 	}
-	log.Debug("memory is bounded", "gomemlimit_bytes", debug.SetMemoryLimit(-1), "gogc", percent)
 }

@@ -48,7 +48,8 @@ func (c *Config) gateway() gateway.Config {
 	return out
 }
 
-// pool is a pool's part, with the names that its backends must serve.
+// pool is a pool's part, with the names that its backends must serve, also in
+// place of another pool.
 func (c *Config) pool(name string) backends.Config {
 	p := c.Pools[name]
 	out := backends.Config{
@@ -74,7 +75,7 @@ func (c *Config) pool(name string) backends.Config {
 		out.Backends = append(out.Backends, backends.Backend{Name: b.Name, URL: b.URL, APIKey: string(key), MaxInFlight: b.MaxInFlight})
 	}
 	for _, model := range slices.Sorted(maps.Keys(c.Models)) {
-		if m := c.Models[model]; m.Pool == name {
+		if m := c.Models[model]; m.Pool == name || c.Pools[m.Pool].Fallback == name {
 			out.Models = append(out.Models, m.ServedAs)
 		}
 	}
