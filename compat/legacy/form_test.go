@@ -40,6 +40,10 @@ func TestParseForm_SeesWhatWerkzeugSees(t *testing.T) {
 		{"boundary beyond ASCII", "multipart/form-data; boundary=\"\xe9\"", "--\xe9\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--\xe9--", lost},
 		{"quoted boundary", `multipart/form-data; charset=x; boundary="a b"`, "--a b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--a b--", "a=x"},
 		{"boundary twice", "multipart/form-data; boundary=c; boundary=b", "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--", "a=x"},
+		{"boundary with a line break", "multipart/form-data; boundary*=utf-8''b%0Ac", "--b\nc\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b\nc--", lost}, // ours
+		{"percent-encoded boundary", "multipart/form-data; boundary*=utf-8''b%20c", "--b c\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b c--", "a=x"},
+		{"boundary of 257 bytes", "multipart/form-data; boundary=" + strings.Repeat("b", 257), "--" + strings.Repeat("b", 257) + "--", lost}, // ours
+		{"content that resembles the boundary", formType, "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n--bx--b\r\n--bx\r\n--b--", "a=--bx--b\r\n--bx"},
 		{"empty body", formType, "", lost},
 		{"nothing but the end", formType, "--b--\r\n", ""},
 		{"truncated in the content", formType, "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx", lost},
@@ -117,6 +121,8 @@ func TestParseForm_RefusesWhatFlaskRefuses(t *testing.T) {
 		{"epilogue of 600,000 bytes", formType, file + "x\r\n--b--" + x(600_000), true},
 		{"part header of 600,000 bytes", formType, "--b\r\nX: " + x(600_000) + "\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--", true},
 		{"truncated part header of 600,000 bytes", formType, "--b\r\nX: " + x(600_000), true},
+		{"part header of 400,000 bytes", formType, "--b\r\nX: " + x(400_000) + "\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--", false},
+		{"two part headers of 300,000 bytes", formType, strings.Repeat("--b\r\nX: "+x(300_000)+"\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n", 2) + "--b--", true}, // ours; see multipart.headers
 		{"urlencoded, 500,000 bytes", "application/x-www-form-urlencoded", x(500_000), false},
 		{"urlencoded, 500,001 bytes", "application/x-www-form-urlencoded", x(500_001), true},
 		{"JSON of 600,000 bytes", "application/json", x(600_000), false},

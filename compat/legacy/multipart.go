@@ -18,16 +18,19 @@ const (
 
 // multipart reads the parts of a body one after the other. Its rules are those
 // of Werkzeug's decoder: a line may end in CRLF, CR or LF; a boundary may be
-// followed by blanks; the first one need not begin a line.
+// followed by blanks; the first one need not begin a line. Werkzeug also
+// leaves a stray CR in a file whose last boundary spans two of its pieces;
+// that is not followed.
 type multipart struct {
 	body      []byte
 	pos       int    // all before it is read
+	headed    int    // bytes of headers read so far
 	delimiter []byte // "--" and the boundary
 }
 
 // parseMultipart returns an empty form where Werkzeug would lose it.
 func parseMultipart(boundary string, body []byte) (*Form, error) {
-	if boundary == "" || len(boundary) > maxBoundary || !isASCII(boundary) {
+	if boundary == "" || len(boundary) > maxBoundary || !isPrintable(boundary) {
 		return &Form{}, nil
 	}
 	m := &multipart{body: body, delimiter: []byte("--" + boundary)}
@@ -45,14 +48,14 @@ func parseMultipart(boundary string, body []byte) (*Form, error) {
 // parts adds every part to the form. It reports false for a form that is
 // malformed or ends early.
 func (m *multipart) parts(form *Form) (bool, error) {
-	_, more, ok := m.boundary(false)
+	more, ok := m.preamble()
 	if m.tooMuch(0, ok) {
 		return false, TooLarge()
 	}
 	for n := 1; ok && more; n++ {
 		start := m.pos
 		block, found := m.headers()
-		if m.tooMuch(start, found) {
+		if m.tooMuch(start, found) || m.headed > maxFormMemory {
 			return false, TooLarge()
 		}
 		part, valid := parsePartHeaders(block)
@@ -87,9 +90,19 @@ func (m *multipart) tooMuch(start int, found bool) bool {
 	return kept-start > maxFormMemory
 }
 
+// preamble moves behind the first boundary. It does not look for it where
+// finding it would be too late.
+func (m *multipart) preamble() (more, ok bool) {
+	found := m.find(m.body[:min(len(m.body), maxFormMemory+readSize)], false)
+	m.pos = found.end
+	return !found.last, found.ok
+}
+
 // headers moves to the line break that ends a part's empty line, which is
 // where the search for the next boundary begins: a part without content may
-// use that line break for its boundary.
+// use that line break for its boundary. Reading headers is slow next to the
+// rest; so all headers of a form together, not each part's as in Werkzeug,
+// have to keep to maxFormMemory.
 func (m *multipart) headers() (block []byte, found bool) {
 	rest := m.body[m.pos:]
 	for i, c := range rest {
@@ -104,6 +117,7 @@ func (m *multipart) headers() (block []byte, found bool) {
 			continue
 		}
 		m.pos += i + length/2
+		m.headed += i
 		return rest[:i], true
 	}
 	return nil, false
@@ -112,38 +126,51 @@ func (m *multipart) headers() (block []byte, found bool) {
 // data moves behind the boundary that ends a part's content. Content whose
 // boundary is missing is returned as well, with ok false.
 func (m *multipart) data() (data []byte, more, ok bool) {
-	start := m.pos + lineBreak(m.body[m.pos:])
-	end, more, ok := m.boundary(true)
-	return m.body[start:max(start, end)], more, ok
+	rest := m.body[m.pos:]
+	found := m.find(rest, true)
+	m.pos += found.end
+	start := lineBreak(rest)
+	return rest[start:max(start, found.start)], !found.last, found.ok
 }
 
-// boundary moves behind the next boundary and returns where it starts, and
-// whether another part follows it. Without ok there is none, and end is the
-// end of the body.
-func (m *multipart) boundary(ownLine bool) (start int, more, ok bool) {
-	for from := m.pos; ; {
-		i := bytes.Index(m.body[from:], m.delimiter)
+// boundary is a place where a boundary was found. Where there is none, start
+// and end are the end of what was searched.
+type boundary struct {
+	start, end int  // the line breaks around it included
+	last       bool // no part follows
+	ok         bool
+}
+
+// find returns the first boundary in p. With ownLine it has to begin a line.
+func (m *multipart) find(p []byte, ownLine bool) boundary {
+	for from := 0; ; {
+		i := bytes.Index(p[from:], m.delimiter)
 		if i < 0 {
-			return len(m.body), false, false
+			return boundary{start: len(p), end: len(p)}
 		}
 		at := from + i
 		from = at + 1
-		broken := lineBreakBefore(m.body[m.pos:at])
+		broken := lineBreakBefore(p[:at])
 		if ownLine && broken == 0 {
+			// The next candidate follows a line break. Going there at once
+			// keeps content that resembles the boundary cheap.
+			next := bytes.IndexAny(p[from:], "\r\n")
+			if next < 0 {
+				return boundary{start: len(p), end: len(p)}
+			}
+			from += next
 			continue
 		}
-		after := m.body[at+len(m.delimiter):]
+		after := p[at+len(m.delimiter):]
 		last := bytes.HasPrefix(after, []byte("--"))
 		if last {
 			after = after[2:]
 		}
 		after = bytes.TrimLeft(after, " \t\v\f")
 		ends := lineBreak(after)
-		if !last && ends == 0 {
-			continue
+		if last || ends > 0 {
+			return boundary{start: at - broken, end: len(p) - len(after) + ends, last: last, ok: true}
 		}
-		m.pos = len(m.body) - len(after) + ends
-		return at - broken, !last, true
 	}
 }
 
@@ -222,9 +249,11 @@ func header(lines []string, name string) (value string, ok bool) {
 	return "", false
 }
 
-func isASCII(s string) bool {
+// isPrintable reports whether s is printable ASCII. (Werkzeug takes control
+// characters in a boundary, which only percent encoding could put there.)
+func isPrintable(s string) bool {
 	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
+		if s[i] < ' ' || s[i] > '~' {
 			return false
 		}
 	}

@@ -23,7 +23,7 @@ func parseOptions(header string) (value string, options map[string]string) {
 	collected := make(map[string][]byte) // bytes, so that many continuations stay cheap
 	// A charset holds for the parameters that follow, until another is named.
 	// This is Werkzeug's reading, looser than the RFC's.
-	var charset, continued string
+	var charset, previous string
 	for _, p := range splitParameters(rest) {
 		key, text := p.key, p.value
 		if strings.HasSuffix(key, "*") {
@@ -32,16 +32,16 @@ func parseOptions(header string) (value string, options map[string]string) {
 				charset, text = lowerASCII(m[1]), m[2]
 			}
 			if charset == "" {
-				charset = continued
+				charset = previous
 			}
 			if isCharset(charset) {
-				continued = charset
+				previous = charset
 				text = unquotePercent(text, charset)
 			}
 		}
 		text = unquote(text)
-		if at := continued2231.FindStringIndex(key); at != nil {
-			key = key[:at[0]]
+		if name, ok := continued(key); ok {
+			key = name
 			collected[key] = append(collected[key], text...)
 			continue
 		}
@@ -54,14 +54,17 @@ func parseOptions(header string) (value string, options map[string]string) {
 	return value, options
 }
 
-const tokenChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_!#$%&'*+-.^`|~"
+// continued is the name of a key such as name*0 (RFC 2231, section 3).
+func continued(key string) (name string, ok bool) {
+	name = strings.TrimRight(key, "0123456789")
+	if name == key || !strings.HasSuffix(name, "*") {
+		return "", false
+	}
+	return name[:len(name)-1], true
+}
 
-var (
-	// A charset, a language and a text of RFC 2231, section 4.
-	charsetValue = regexp.MustCompile("^([\\w!#$%&*+\\-.^`|~]*)'[\\w!#$%&*+\\-.^`|~]*'([\\w!#$%&'*+\\-.^`|~]+)")
-	// The end of a name of RFC 2231, section 3.
-	continued2231 = regexp.MustCompile(`\*[0-9]+$`)
-)
+// charsetValue is a charset, a language and a text (RFC 2231, section 4).
+var charsetValue = regexp.MustCompile("^([\\w!#$%&*+\\-.^`|~]*)'[\\w!#$%&*+\\-.^`|~]*'([\\w!#$%&'*+\\-.^`|~]+)")
 
 // splitParameters finds the options of a header, quotes still in place.
 func splitParameters(rest string) []parameter {
@@ -86,9 +89,15 @@ func splitParameters(rest string) []parameter {
 	}
 }
 
-// token is the token that s begins with.
+// token is the token (RFC 9110, section 5.6.2) that s begins with.
 func token(s string) string {
-	return s[:len(s)-len(strings.TrimLeft(s, tokenChars))]
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("_!#$%&'*+-.^`|~", c) >= 0) {
+			return s[:i]
+		}
+	}
+	return s
 }
 
 // quoted is the quoted string that s begins with, quotes included, or "".
