@@ -17,7 +17,7 @@ type Choice struct {
 
 // Chunk is one event of a stream or one whole JSON answer, as far as the
 // gateway must know it. Its slices alias the parsed data, and all of it is
-// valid until the Chunk is parsed into again.
+// valid until the Chunk is parsed into again. It must not be copied.
 type Chunk struct {
 	Done    bool   // the data was [DONE]
 	Type    string // responses: the event's type, or of a whole answer "response." and its status

@@ -6,12 +6,12 @@ import (
 )
 
 // span is a piece of the scanned text, or, with offsets beyond its end, of the
-// unescaped names kept behind it.
-type span struct{ start, end int }
+// unescaped names kept behind it. The text is below 2 GiB, see Parse.
+type span struct{ start, end uint32 }
 
 // names holds the member names of all objects that the scanner is inside of,
-// as spans, so that names cost no allocation and, in the worst of bodies,
-// little more memory than the body itself.
+// as spans, so that those of an ordinary request cost no allocation, and those
+// of the worst (a name in every seven bytes) no more than a few times its body.
 type names struct {
 	spans     []span
 	unescaped []byte
@@ -48,12 +48,12 @@ func (n *names) add(o *objectNames, data []byte, at span, escaped bool) (name []
 	if escaped {
 		start := len(n.unescaped)
 		n.unescaped = AppendText(n.unescaped, data[at.start:at.end])
-		at = span{len(data) + start, len(data) + len(n.unescaped)}
+		at = span{uint32(len(data) + start), uint32(len(data) + len(n.unescaped))}
 	}
 	name = n.bytes(data, at)
 	if len(n.spans)-o.base < fewNames {
 		for _, other := range n.spans[o.base:] {
-			if other.end-other.start == len(name) && bytes.Equal(n.bytes(data, other), name) {
+			if int(other.end-other.start) == len(name) && bytes.Equal(n.bytes(data, other), name) {
 				return nil, false
 			}
 		}
@@ -93,8 +93,8 @@ func (n *names) insert(o *objectNames, data []byte, index int) bool {
 }
 
 func (n *names) bytes(data []byte, s span) []byte {
-	if s.start >= len(data) {
-		return n.unescaped[s.start-len(data) : s.end-len(data)]
+	if start := int(s.start) - len(data); start >= 0 {
+		return n.unescaped[start : int(s.end)-len(data)]
 	}
 	return data[s.start:s.end]
 }

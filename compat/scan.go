@@ -199,7 +199,7 @@ func (s *scanner) name(own *objectNames) ([]byte, error) {
 		}
 		return raw, nil
 	}
-	if name, fresh := s.names.add(own, s.data, span{start + 1, start + 1 + len(raw)}, escaped); fresh {
+	if name, fresh := s.names.add(own, s.data, span{uint32(start + 1), uint32(start + 1 + len(raw))}, escaped); fresh {
 		return name, nil
 	}
 	s.pos = start

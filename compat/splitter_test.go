@@ -77,7 +77,6 @@ func TestSplitter_RefusesAnEventThatDoesNotEnd(t *testing.T) {
 	}
 }
 
-// Waiting for the end of a long line must not search it again at every feed.
 func TestSplitter_SmallFeedsOfALongStreamAreNotRefused(t *testing.T) {
 	var s compat.Splitter
 	event := []byte("data: " + strings.Repeat("x", 1000) + "\n\n")
