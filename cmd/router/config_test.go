@@ -145,7 +145,7 @@ func wantProblem(t *testing.T, text, want string) {
 }
 
 func TestLoad_TellsAllErrorsAtOnceInTheOrderOfTheFile(t *testing.T) {
-	_, err := load(write(t, complete+"http: {lisen: x}\nlegacy: {profile: flask}\nmemory: {bodies: much}\ncache: {max_bytes: -1}\n"), environment(nil))
+	_, err := load(write(t, complete+"http: {lisen: x}\nlegacy: {profile: flask}\nmemory: {bodies: much}\ncache: {max_bytes: -1}\nlegacy: {}\n"), environment(nil))
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -154,7 +154,7 @@ func TestLoad_TellsAllErrorsAtOnceInTheOrderOfTheFile(t *testing.T) {
 		_, place, _ := strings.Cut(line, "config.yaml:")
 		got = append(got, strings.Join(strings.SplitN(place, ": ", 3)[:2], " "))
 	}
-	want := []string{"7 http.lisen", "8 legacy.profile", "9 memory.bodies", "10 cache.max_bytes"}
+	want := []string{"7 http.lisen", "8 legacy.profile", "9 memory.bodies", "10 cache.max_bytes", "11 legacy"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -96,6 +96,9 @@ func (d *decoder) syntax(err error) {
 	d.fail(line, "", "not YAML: "+text)
 }
 
+// givenTwice is the one problem of a key whose (first) value was read all the same.
+const givenTwice = "is given twice"
+
 func (d *decoder) fail(line int, key, text string) {
 	d.list = append(d.list, problem{line, key, text})
 }
@@ -104,7 +107,7 @@ func (d *decoder) fail(line int, key, text string) {
 // key, or of the nearest thing around it that the file gives.
 func (d *decoder) failAt(key, format string, args ...any) {
 	for _, known := range d.list {
-		if known.key != "" && (within(key, known.key) || within(known.key, key)) {
+		if known.key != "" && known.text != givenTwice && (within(key, known.key) || within(known.key, key)) {
 			return // what stands there could not be read: no wonder
 		}
 	}
@@ -220,7 +223,7 @@ func (d *decoder) pairs(n *yaml.Node, key string, each func(name string, k, valu
 		case k.ShortTag() == "!!merge":
 			d.fail(k.Line, path, "merge keys are not supported; write the keys out")
 		case seen[k.Value]:
-			d.fail(k.Line, path, "is given twice")
+			d.fail(k.Line, path, givenTwice)
 		default:
 			seen[k.Value] = true
 			d.lines[path] = k.Line
