@@ -10,8 +10,8 @@ import (
 type span struct{ start, end uint32 }
 
 // names holds the member names of all objects that the scanner is inside of,
-// as spans, so that those of an ordinary request cost no allocation, and those
-// of the worst (a name in every seven bytes) no more than a few times its body.
+// as spans, so that those of an ordinary request cost no allocation and those
+// of the worst not more than its body.
 type names struct {
 	spans     []span
 	unescaped []byte

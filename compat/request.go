@@ -35,8 +35,12 @@ type Request struct {
 	object object
 }
 
-// maxMembers bounds the top level. OpenAI's own API has some forty names there.
-const maxMembers = 256
+// OpenAI's own API has some forty names at the top level. Below it an object
+// may have many more, but not so many that comparing them takes seconds.
+const (
+	maxMembers = 256
+	maxNames   = 1 << 16
+)
 
 // Parse scans body once. What it lets pass is one JSON object that every
 // parser reads alike (see scanner), whose values that the gateway must know
@@ -48,7 +52,7 @@ func Parse(d Dialect, body []byte, rules Rules) (*Request, error) {
 	if len(body) > 1<<30 {
 		return nil, TooLarge(1 << 30)
 	}
-	p := &requestReader{scanner: scanner{data: body}, rules: rules, request: &Request{Dialect: d, N: 1}}
+	p := &requestReader{scanner: scanner{data: body, most: maxNames}, rules: rules, request: &Request{Dialect: d, N: 1}}
 	err := p.document(p.top)
 	if err == nil {
 		err = p.check()

@@ -24,6 +24,7 @@ type scanner struct {
 	pos   int
 	depth int
 	lax   bool // for a backend's answer: names may repeat, surrogates may stand alone
+	most  int  // members that one object may have; 0 for any number
 	names names
 }
 
@@ -106,9 +107,12 @@ func (s *scanner) object(member func(name []byte) error) error {
 		return err
 	}
 	own := s.names.open()
-	for first := true; ; first = false {
-		if s.peek() == '}' && first {
+	for i := 0; ; i++ {
+		if s.peek() == '}' && i == 0 {
 			break
+		}
+		if i == s.most && i > 0 {
+			return s.fail("too many names in an object")
 		}
 		name, err := s.name(&own)
 		if err != nil {

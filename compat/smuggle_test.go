@@ -1,6 +1,7 @@
 package compat_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -182,6 +183,23 @@ func TestParse_NoImagesWhereNoneAreAllowed(t *testing.T) {
 func TestParse_BoundsTheTopLevel(t *testing.T) {
 	e := refusal(t, compat.Chat, `{"model":"m","messages":[]`+manyMembers(300)+`}`, rules)
 	if !strings.Contains(e.Message, "256") {
+		t.Errorf("got %s", e.Message)
+	}
+}
+
+func TestParse_BoundsTheNamesOfAnObject(t *testing.T) {
+	var b strings.Builder
+	for i := range 1 << 16 {
+		fmt.Fprintf(&b, `"%d":0,`, i)
+	}
+	names := strings.TrimSuffix(b.String(), ",")
+	parse(t, compat.Chat, `{"model":"m","messages":[],"x":{`+names+`}}`, rules)
+	e := refusal(t, compat.Chat, `{"model":"m","messages":[],"x":{`+names+`,"x":0}}`, rules)
+	if !strings.Contains(e.Message, "too many names") {
+		t.Errorf("got %s", e.Message)
+	}
+	e = refusal(t, compat.Chat, `{"model":"m","messages":[],"x":{`+strings.Replace(names, `"65535"`, `"40000"`, 1)+`}}`, rules)
+	if !strings.Contains(e.Message, "duplicate") {
 		t.Errorf("got %s", e.Message)
 	}
 }
