@@ -53,6 +53,7 @@ func TestParseForm_SeesWhatWerkzeugSees(t *testing.T) {
 		{"preamble and epilogue", formType, "hello\r\n--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--bye", "a=x"},
 		{"first boundary inside a line", formType, "hello--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--", "a=x"},
 		{"other boundary inside a line", formType, "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx--b\r\n--b--", "a=x--b"},
+		{"other boundary inside a line, LF", formType, "--b\nContent-Disposition: form-data; name=a\n\nx--b\n--b--", "a=x--b"},
 		{"boundary with a tail", formType, "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--bc\r\n--b--", "a=x\r\n--bc"},
 		{"boundary with blanks", formType, "--b \t\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--  \r\n", "a=x"},
 		{"LF", formType, "--b\nContent-Disposition: form-data; name=a\n\nx\n--b--\n", "a=x"},
