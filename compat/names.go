@@ -11,7 +11,7 @@ type span struct{ start, end uint32 }
 
 // names holds the member names of all objects that the scanner is inside of,
 // as spans, so that those of an ordinary request cost no allocation and those
-// of the worst not more than its body.
+// of the worst about as much as its body.
 type names struct {
 	spans     []span
 	unescaped []byte
