@@ -175,6 +175,7 @@ func TestErrors_HaveTheWordsOfTheirProfile(t *testing.T) {
 		{"timeout, union", legacy.Union.Timeout(path, 300*time.Second), 500, `{"error":"OCR \u8655\u7406\u8d85\u6642 (\u8d85\u904e 300 \u79d2)\uff0c\u8acb\u5617\u8a66\u4f7f\u7528\u66f4\u5c0f\u7684\u5716\u7247\u6216\u589e\u52a0\u8d85\u6642\u8a2d\u5b9a","image_path":"` + path + `"}`},
 		{"timeout, app", legacy.App.Timeout(path, 90*time.Second), 500, `{"error":"OCR \u8655\u7406\u8d85\u6642 (\u8d85\u904e 90 \u79d2)\uff0c\u8acb\u5617\u8a66\u4f7f\u7528\u66f4\u5c0f\u7684\u5716\u7247\u6216\u589e\u52a0\u8d85\u6642\u8a2d\u5b9a","image_path":"` + path + `"}`},
 		{"timeout, standard", legacy.Standard.Timeout(path, 1500*time.Millisecond), 500, `{"error":"OCR \u63a8\u7406\u8d85\u6642 (\u8d85\u904e 1.5 \u79d2)","image_path":"` + path + `"}`},
+		{"timeout before an image", legacy.Standard.Timeout("", 300*time.Second), 500, `{"error":"OCR \u63a8\u7406\u8d85\u6642 (\u8d85\u904e 300 \u79d2)"}`},
 		{"not an image, union", legacy.Union.NotAnImage(path), 500, `{"error":"OCR \u8655\u7406\u767c\u751f\u932f\u8aa4: cannot identify image file '` + path + `'","image_path":"` + path + `"}`},
 		{"not an image, standard", legacy.Standard.NotAnImage(path), 500, `{"error":"\u7121\u6cd5\u8f09\u5165\u5716\u7247: cannot identify image file '` + path + `'","image_path":"` + path + `"}`},
 		{"image too large", legacy.ImageTooLarge(), 400, `{"error":"\u5716\u7247\u5c3a\u5bf8\u904e\u5927"}`},

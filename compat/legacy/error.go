@@ -73,7 +73,8 @@ func (p Profile) Exception(path, reason string) *Error {
 }
 
 // Timeout is the answer to an image that was not read within the limit. (The
-// program behind Standard had the words, but no way to say them.)
+// program behind Standard had the words, but no way to say them.) The path is
+// "" where the time ran out before an image was found.
 func (p Profile) Timeout(path string, limit time.Duration) *Error {
 	seconds := strconv.FormatFloat(limit.Seconds(), 'f', -1, 64)
 	if p == Standard {
@@ -83,12 +84,11 @@ func (p Profile) Timeout(path string, limit time.Duration) *Error {
 }
 
 func failure(path, message string) *Error {
-	return &Error{
-		Status:    http.StatusInternalServerError,
-		Message:   message,
-		more:      object{"image_path": path},
-		exception: true,
+	e := &Error{Status: http.StatusInternalServerError, Message: message, exception: true}
+	if path != "" {
+		e.more = object{"image_path": path}
 	}
+	return e
 }
 
 // The service knew neither keys nor limits nor several GPUs. The answers below
