@@ -42,6 +42,8 @@ func TestParse_NothingIsSmuggledPastTheLists(t *testing.T) {
 		{"base64 of the URL alphabet", compat.Chat, url("data:image/png;base64,iVBORw0KGgo_AAAA"), imageAt},
 		{"two data URLs in one", compat.Chat, url(pixel + "," + pixel), imageAt},
 		{"http behind the base64", compat.Chat, url(pixel + "#http://10.0.0.1"), imageAt},
+		{"base64 without its padding", compat.Chat, url(pixel[:len(pixel)-1]), imageAt},
+		{"base64 of too much padding", compat.Chat, url(pixel[:len(pixel)-3] + "==="), imageAt},
 		{"empty base64", compat.Chat, url("data:image/png;base64,"), imageAt},
 		{"SVG", compat.Chat, url("data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciLz4="), imageAt},
 		{"SVG that claims to be PNG", compat.Chat, url("data:image/png;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciLz4="), imageAt},
