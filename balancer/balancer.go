@@ -184,7 +184,7 @@ func (b *Balancer) dispatch(now time.Time) {
 	var stuck *model // a model that found no room in this walk
 	for t := b.queue.first(); t != nil && b.anyRoom(); {
 		next := b.queue.after(t)
-		if t.attempts > 0 || t.model == nil || t.model != stuck {
+		if t.model == nil || t.model != stuck {
 			if be := b.choose(b, t); be != nil {
 				b.queue.remove(t)
 				b.start(now, be, t)

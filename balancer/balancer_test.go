@@ -49,6 +49,16 @@ func TestQueue_EndsAWaitAtItsDeadline(t *testing.T) {
 	s.refused(waiting, balancer.ErrQueueTimeout)
 }
 
+func TestQueue_TakesNobodyWhoseDeadlineIsPast(t *testing.T) {
+	s := newScene(t, balancer.Config{MaxQueue: 9}, 1, 1)
+	first, late := s.ticket(), s.ticket()
+	first.Deadline, late.Deadline = s.now, s.now
+	s.do(s.b.Arrive(s.now, first))
+	s.wants("start a") // it does not wait, so it may start
+	s.do(s.b.Arrive(s.now, late))
+	s.refused(late, balancer.ErrQueueTimeout)
+}
+
 func TestQueue_StartsInteractiveBeforeBatchAndElseInOrder(t *testing.T) {
 	s := newScene(t, balancer.Config{MaxQueue: 9}, 1, 1)
 	running := s.arrive()

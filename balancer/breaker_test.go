@@ -52,14 +52,21 @@ func TestBreaker_AnAnswerThatBeganBeforeTheFailuresIsNoComfort(t *testing.T) {
 	s.now = s.now.Add(time.Second)
 	s.done(s.onA(), balancer.Failed, false)
 	s.done(s.onA(), balancer.Failed, false)
+	s.do(s.b.Progress(s.now, old))
 	s.done(old, balancer.Success, false)
-	newer := s.onA()
-	s.do(s.b.Progress(s.now, newer)) // this is one
-	s.done(s.onA(), balancer.Failed, false)
-	s.done(s.onA(), balancer.Failed, false)
-	s.breaker("a", balancer.Closed)
 	s.done(s.onA(), balancer.Failed, false)
 	s.breaker("a", balancer.Open)
+}
+
+func TestBreaker_AFirstByteSinceTheFailuresIsOne(t *testing.T) {
+	s := newScene(t, balancer.Config{}, 2, 1000)
+	for range 3 {
+		s.now = s.now.Add(time.Second)
+		s.done(s.onA(), balancer.Failed, false)
+		s.done(s.onA(), balancer.Failed, false)
+		s.do(s.b.Progress(s.now, s.onA()))
+	}
+	s.breaker("a", balancer.Closed)
 }
 
 func TestBreaker_FirstBytesAreNoComfortWhereAnswersBreakOff(t *testing.T) {

@@ -2,6 +2,7 @@ package balancer_test
 
 import (
 	"testing"
+	"time"
 
 	"ocrmux/balancer"
 )
@@ -58,16 +59,43 @@ func TestRetry_WithoutAnotherBackendIsRefused(t *testing.T) {
 func TestRetry_WaitsForABackendThatIsFullAheadOfAllOthers(t *testing.T) {
 	s := newScene(t, balancer.Config{MaxQueue: 9}, 2, 1)
 	failing, running := s.arrive(), s.arrive()
-	first := s.effects[0].Backend
-	other := s.effects[1].Backend
-	s.arrive()
+	first, other := s.effects[0].Backend, s.effects[1].Backend
+	s.fill(2)
 	s.effects = nil
 	s.done(failing, balancer.Failed, true)
-	s.wants("start " + first) // the one that waited; the retry may not go there
-	s.arrive()
+	s.wants("start " + first) // the first that waited; the retry may not go there
 	s.done(running, balancer.Success, false)
 	if s.started(failing) != other {
 		t.Error("the retry did not come first")
+	}
+}
+
+func TestRetry_WaitsAsLongAgainAsItsTicketCouldAtFirst(t *testing.T) {
+	s := newScene(t, balancer.Config{MaxQueue: 9}, 2, 1)
+	failing := s.arrive()
+	s.arrive()
+	s.pass(time.Minute)
+	s.effects = nil
+	s.done(failing, balancer.Lost, true)
+	s.pass(9900 * time.Millisecond)
+	s.wants()
+	s.pass(100 * time.Millisecond)
+	s.refused(failing, balancer.ErrNoRetry) // not a timeout: the caller knows better what failed
+}
+
+func TestMove_WaitsAsLongAgainAsItsTicketCouldAtFirst(t *testing.T) {
+	s := newScene(t, balancer.Config{MaxQueue: 9}, 2, 1)
+	moving, running := s.arrive(), s.arrive()
+	victim, other := s.effects[0].Backend, s.effects[1].Backend
+	s.pass(time.Minute)
+	s.effects = nil
+	s.silent[victim] = true
+	s.pass(4 * time.Second)
+	s.wants("move " + victim)
+	s.pass(5 * time.Second)
+	s.done(running, balancer.Success, false)
+	if s.started(moving) != other {
+		t.Error("the moved ticket did not start elsewhere")
 	}
 }
 

@@ -239,6 +239,19 @@ func TestSilent_AtMostHalfAndNeverTheLast(t *testing.T) {
 	}
 }
 
+func TestSilent_IsNoReasonWhereTheOthersAreDown(t *testing.T) {
+	s := newScene(t, balancer.Config{}, 2, 16)
+	s.fill(2)
+	s.effects = nil
+	s.now = s.now.Add(5 * time.Second)
+	for range 3 {
+		s.probe("b", balancer.ProbeFailed)
+	}
+	s.silent["a"], s.silent["b"] = true, true
+	s.pass(10 * time.Second)
+	s.state("a", balancer.Up)
+}
+
 func TestSilent_TheRoutersOwnPauseIsNoReason(t *testing.T) {
 	s := newScene(t, balancer.Config{}, 4, 16)
 	s.fill(16)
@@ -279,4 +292,29 @@ func TestDown_TakesBackWhatCanRunElsewhere(t *testing.T) {
 		s.probe(atFree, balancer.ProbeFailed)
 	}
 	s.wants("move "+atFree, "start "+atBound)
+}
+
+func TestDown_LeavesWorkWhereItIsUntilItCanRunElsewhere(t *testing.T) {
+	s := newScene(t, balancer.Config{MaxQueue: 9}, 2, 16)
+	tickets := s.fill(2)
+	held := s.holding("a", tickets)
+	s.silent["a"], s.silent["b"] = true, true
+	for _, ticket := range tickets {
+		if ticket != held[0] {
+			s.b.Commit(ticket)
+		}
+	}
+	s.now = s.now.Add(5 * time.Second)
+	for range 3 {
+		s.probe("b", balancer.ProbeFailed)
+	}
+	for range 3 {
+		s.probe("a", balancer.ProbeFailed)
+	}
+	s.pass(time.Second)
+	s.wants() // both are down: it may yet answer where it is
+	s.probe("b", balancer.ProbeSucceeded)
+	s.probe("b", balancer.ProbeSucceeded)
+	s.pass(3 * time.Second)
+	s.wants("move a", "start b")
 }

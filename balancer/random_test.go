@@ -36,7 +36,7 @@ type fate struct {
 
 func TestBalancer_KeepsItsBooksUnderRandomEvents(t *testing.T) {
 	moves, retries := 0, 0
-	for seed := range uint64(60) {
+	for seed := range uint64(40) {
 		policy := []balancer.Policy{balancer.LeastLoaded, balancer.RoundRobin}[seed%2]
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s := newShadow(t, seed, policy)

@@ -36,6 +36,10 @@ type server struct {
 	stopped  bool    // says nothing, keeps its work (SIGSTOP)
 	dead     bool    // refuses connections (kill -9)
 	overdue  []time.Duration
+
+	served float64       // tokens that each attempt got which is here since the beginning
+	due    float64       // of these, when the next attempt ends
+	fresh  time.Duration // until then an attempt is young
 }
 
 // job is one request.
@@ -49,8 +53,9 @@ type job struct {
 type attempt struct {
 	job    *job
 	server *server
-	age    time.Duration
-	left   float64 // tokens
+	began  time.Duration
+	until  float64 // of the server's served
+	shown  bool    // its first byte
 	bad    bool
 }
 
@@ -85,9 +90,7 @@ func (w *world) apply(effects []balancer.Effect) {
 		j := w.jobs[e.Ticket]
 		switch e.Kind {
 		case balancer.Start:
-			s := w.byName[e.Backend]
-			j.at = &attempt{job: j, server: s, left: j.work, bad: w.random.Float64() < s.failing}
-			s.attempts = append(s.attempts, j.at)
+			w.begin(j, w.byName[e.Backend])
 		case balancer.Move:
 			w.moves++
 			j.at.server.drop(j.at)
@@ -96,6 +99,13 @@ func (w *world) apply(effects []balancer.Effect) {
 			w.over(j, e.Err)
 		}
 	}
+}
+
+func (w *world) begin(j *job, s *server) {
+	j.at = &attempt{job: j, server: s, began: w.elapsed, until: s.served + j.work, bad: w.random.Float64() < s.failing}
+	s.attempts = append(s.attempts, j.at)
+	s.due = min(s.due, j.at.until)
+	s.fresh = w.elapsed + 100*time.Millisecond
 }
 
 func (s *server) drop(a *attempt) {
@@ -130,21 +140,35 @@ func (w *world) work(s *server, msPerToken func(int) float64) {
 	if s.stopped {
 		return
 	}
-	tokens := float64(step.Milliseconds()) / msPerToken(len(s.attempts))
+	s.served += float64(step.Milliseconds()) / msPerToken(len(s.attempts))
+	if w.elapsed%time.Second == 0 && len(s.attempts) > 0 && s.attempts[0].shown {
+		w.apply(w.b.Progress(w.now(), &s.attempts[0].job.ticket))
+	}
+	if s.dead || s.served >= s.due || w.elapsed <= s.fresh {
+		w.look(s)
+	}
+}
+
+// look finds the attempts to which something happens.
+func (w *world) look(s *server) {
 	for _, a := range append([]*attempt(nil), s.attempts...) {
-		a.age += step
-		a.left -= tokens
+		age := w.elapsed - a.began
 		switch {
 		case a.job.at != a: // moved in this step
 		case s.dead:
 			w.end(a, balancer.Lost)
-		case a.bad && a.age >= 30*time.Millisecond:
+		case a.bad && age >= 30*time.Millisecond:
 			w.end(a, balancer.Failed)
-		case a.left <= 0:
+		case s.served >= a.until:
 			w.end(a, balancer.Success)
-		case !a.bad && a.age == 70*time.Millisecond || a.age%time.Second == 0:
+		case !a.bad && !a.shown && age >= 70*time.Millisecond:
+			a.shown = true
 			w.apply(w.b.Progress(w.now(), &a.job.ticket))
 		}
+	}
+	s.due = math.Inf(1)
+	for _, a := range s.attempts {
+		s.due = min(s.due, a.until)
 	}
 }
 
