@@ -198,6 +198,50 @@ func TestAdmit_WaitsInOrderForASlot(t *testing.T) {
 	})
 }
 
+func TestAdmit_LosesNoSlotThatComesAsThePatienceEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate, id := oneTenant(t, "wait: true, limits: {in_progress: 1}", auth.Deps{})
+		for range 64 { // often enough for the slot to come before the waiter has left the line
+			holder, err := gate.Admit(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() {
+				lease, err := gate.Admit(ctx, id)
+				lease.Release()
+				done <- err
+			}()
+			synctest.Wait()
+			cancel()
+			holder.Release()
+			<-done // an error or a lease, both are right
+			short, stop := context.WithTimeout(t.Context(), time.Second)
+			lease, err := gate.Admit(short, id)
+			if err != nil {
+				t.Fatalf("the slot is lost: %v", err)
+			}
+			lease.Release()
+			stop()
+		}
+	})
+}
+
+func TestAdmit_KeepsNobodyInLineWhoHasNoRequestLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate, id := oneTenant(t, "wait: true, limits: {in_progress: 1, requests_per_minute: 1}", auth.Deps{})
+		if _, err := gate.Admit(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := gate.Admit(ctx, id); limitOf(err) != auth.LimitInProgress || ctx.Err() != nil {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 func TestAdmit_BoundsTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate, id := oneTenant(t, "wait: true, limits: {in_progress: 1}", auth.Deps{})

@@ -59,7 +59,7 @@ func (s *MemoryStore) Take(_ context.Context, claims []Claim, standings []limite
 		if ever {
 			wait = s.until(fits)
 		}
-		if wait > verdict.RetryAfter {
+		if verdict.Refused < 0 || wait > verdict.RetryAfter {
 			verdict.Refused, verdict.RetryAfter = i, wait
 		}
 	}

@@ -59,6 +59,23 @@ func TestLRU_CountsWhatHappens(t *testing.T) {
 	}
 }
 
+// Between looking at an entry and dropping it, another caller may have put a fresh one.
+func TestLRU_DropsOnlyWhatItLookedAt(t *testing.T) {
+	c := New(Config{MaxBytes: 1 << 20}, nil)
+	k := Key{1}
+	if err := c.Put(t.Context(), k, []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	old, _ := c.entries.Peek(k)
+	if err := c.Put(t.Context(), k, []byte("fresh")); err != nil {
+		t.Fatal(err)
+	}
+	c.drop(k, old, c.metrics.corrupt)
+	if value, _, ok, _ := c.Get(t.Context(), k); !ok || string(value) != "fresh" {
+		t.Errorf("got %q, %t", value, ok)
+	}
+}
+
 // What an entry takes beyond its value stays within the overhead it is charged.
 func TestLRU_OverheadCoversWhatAnEntryTakes(t *testing.T) {
 	const entries, size = 100_000, 48 // 48 is a size class of the allocator: no rounding

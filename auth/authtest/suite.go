@@ -210,6 +210,18 @@ func refundsToTheBucket(t *testing.T, s auth.Store, clock *Clock) {
 		t.Error("the refund was taken from a later charge")
 	}
 	clock.Advance(3 * time.Minute)
+	take(t, s, one)
+	clock.Advance(30 * time.Second)
+	second, _ := take(t, s, one)
+	if err := s.Refund(t.Context(), one, second.At); err != nil {
+		t.Fatal(err)
+	}
+	take(t, s, one)
+	clock.Advance(31 * time.Second)
+	if v, _ := take(t, s, one); v.Refused >= 0 {
+		t.Error("the refund was taken from an earlier charge")
+	}
+	clock.Advance(3 * time.Minute)
 	before, _ := s.Peek(t.Context(), "a", perMinute(2))
 	if err := s.Refund(t.Context(), one, first.At); err != nil {
 		t.Fatal(err)
