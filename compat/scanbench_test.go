@@ -25,4 +25,3 @@ func BenchmarkBase64Run300kB(b *testing.B) {
 		}
 	}
 }
-

@@ -169,9 +169,11 @@ func TestParse_NothingIsSmuggledPastTheLists(t *testing.T) {
 }
 
 func TestParse_SaysHowFetchingIsSwitchedOn(t *testing.T) {
-	e := refusal(t, compat.Chat, chat(`{"type":"image_url","image_url":{"url":"https://example.com/x.png"}}`), rules)
-	if e.Code != "invalid_image_url" || !strings.Contains(e.Message, "images.fetch") {
-		t.Errorf("got %s: %s", e.Code, e.Message)
+	for _, url := range []string{"http://example.com/x.png", "https://example.com/x.png", "HTTPS://example.com/x.png"} {
+		e := refusal(t, compat.Chat, chat(`{"type":"image_url","image_url":{"url":"`+url+`"}}`), rules)
+		if e.Code != "invalid_image_url" || !strings.Contains(e.Message, "images.fetch") {
+			t.Errorf("%s: got %s: %s", url, e.Code, e.Message)
+		}
 	}
 }
 
