@@ -70,7 +70,7 @@ func (s *Server) readBody(rc *fasthttp.RequestCtx, x *exchange, limit int64, que
 		_ = rc.Conn().SetReadDeadline(time.Now().Add(s.timeForBody(need)))
 	}
 	began = time.Now()
-	body, err := readAll(rc.RequestBodyStream(), length, limit)
+	body, err := s.readAll(rc.RequestBodyStream(), x, length, limit)
 	x.upload = time.Since(began)
 	if length < 0 { // give back what it did not become
 		s.memory.give(x.held - min(x.held, int64(cap(body))))
@@ -80,9 +80,10 @@ func (s *Server) readBody(rc *fasthttp.RequestCtx, x *exchange, limit int64, que
 }
 
 // readAll reads length bytes, or to the end where length is negative.
-func readAll(r io.Reader, length, limit int64) ([]byte, error) {
+func (s *Server) readAll(r io.Reader, x *exchange, length, limit int64) ([]byte, error) {
 	if length >= 0 {
-		body := make([]byte, length)
+		var body []byte
+		body, x.buffer = s.buffers.get(int(length))
 		_, err := io.ReadFull(r, body)
 		return body, err
 	}

@@ -43,7 +43,7 @@ func (s *Server) shown(x *exchange, err error) *compat.Error {
 		return compat.NoKey()
 	case errors.Is(err, auth.ErrBadKey):
 		return compat.BadKey()
-	case errors.Is(err, backends.ErrBusy), errors.Is(err, backends.ErrUnavailable), errors.Is(err, errNoRoom):
+	case errors.Is(err, backends.ErrBusy), errors.Is(err, backends.ErrUnavailable), errors.Is(err, errNoRoom), errors.Is(err, errStopping):
 		return compat.Overloaded(busyRetry)
 	case errors.Is(err, backends.ErrLost), errors.Is(err, backends.ErrMalformed), errors.Is(err, errStalled):
 		return compat.Upstream()
@@ -88,7 +88,7 @@ func reason(err error) string {
 	}
 	for _, e := range []error{
 		auth.ErrNoKey, auth.ErrBadKey, backends.ErrBusy, backends.ErrUnavailable, backends.ErrLost, backends.ErrMalformed,
-		errClientGone, errDeadline, errStalled, errNotTaking, errTooLarge, errCompressed, errNoRoom, errSlowBody, errBrokenBody, errFraming, errPanic,
+		errClientGone, errStopping, errDeadline, errStalled, errNotTaking, errTooLarge, errCompressed, errNoRoom, errSlowBody, errBrokenBody, errFraming, errPanic,
 	} {
 		if errors.Is(err, e) {
 			return e.Error()

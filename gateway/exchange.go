@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -9,8 +10,6 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"encoding/binary"
 
 	"ocrmux/auth"
 	"ocrmux/backends"
@@ -22,6 +21,7 @@ var (
 	errClientGone = errors.New("the client hung up")
 	errDeadline   = errors.New("the request took longer than it may")
 	errStalled    = errors.New("the backend's stream fell silent")
+	errStopping   = errors.New("the router stopped before the answer was complete")
 	errNotTaking  = errors.New("the client does not take its answer")
 )
 
@@ -43,7 +43,8 @@ type exchange struct {
 
 	identity *auth.Identity
 	lease    auth.Lease
-	held     int64 // bytes of memory.bodies
+	held     int64   // bytes of memory.bodies
+	buffer   *[]byte // the body, where it is to be used again
 
 	// What is known at the end, for the log line and the metrics.
 	status   int
@@ -63,7 +64,7 @@ type exchange struct {
 
 func (s *Server) open(conn net.Conn) *exchange {
 	x := &exchange{s: s, id: newID(), conn: conn, started: time.Now(), route: "unknown"}
-	x.ctx, x.cancel = context.WithCancelCause(context.Background())
+	x.ctx, x.cancel = context.WithCancelCause(s.base)
 	s.metrics.inFlight.Inc()
 	return x
 }
@@ -104,6 +105,7 @@ func (x *exchange) finish() {
 		x.s.memory.give(x.held)
 		x.s.metrics.observe(x, gone)
 		x.log(gone)
+		x.s.buffers.put(x.buffer) // from here on the body's bytes are another's
 	})
 }
 

@@ -81,10 +81,13 @@ type Server struct {
 	http     *fasthttp.Server
 	hangups  *hangups
 	memory   *memory
+	buffers  buffers
 	drains   chan struct{} // one token a client whose refused body is being discarded
 	metrics  *metrics
 	started  time.Time
 	draining atomic.Bool
+	base     context.Context // of every exchange
+	cut      context.CancelCauseFunc
 }
 
 const maxHeader = 16 << 10 // bytes; above it a request is refused with 431
@@ -105,6 +108,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		metrics: newMetrics(deps.Registry),
 		started: time.Now(),
 	}
+	s.base, s.cut = context.WithCancelCause(context.Background())
 	s.metrics.watch(s.memory)
 	s.http = &fasthttp.Server{
 		Handler:                      s.serve,
@@ -177,7 +181,7 @@ func (s *Server) Ready() error {
 
 // Shutdown stops in order: not ready any more and every answer says
 // Connection: close; after the lame-duck time nobody is accepted; then work in
-// progress, streams included, may finish until ctx ends.
+// progress, streams included, may finish until ctx ends, when it is cancelled.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	select {
@@ -185,6 +189,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	err := s.http.ShutdownWithContext(ctx)
+	s.cut(errStopping)
 	return errors.Join(err, s.hangups.close())
 }
 
