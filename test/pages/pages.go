@@ -115,13 +115,13 @@ func englishLine(random *rand.Rand, face font.Face) string {
 	}
 }
 
-// chineseLine is a sentence of five to nine words without spaces. Lines of one
+// chineseLine is a sentence of eight to eleven words without spaces. Lines of one
 // length, or stops and commas below each other, look like columns to a
 // recogniser.
 func chineseLine(random *rand.Rand, face font.Face) string {
 	words := strings.Fields(chineseWords)
 	line := ""
-	for range 5 + random.IntN(5) {
+	for range 8 + random.IntN(4) {
 		line += words[random.IntN(len(words))]
 	}
 	return line + "。"
