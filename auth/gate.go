@@ -153,9 +153,10 @@ func (g *Gate) reload() (err error) {
 }
 
 // Identify returns whose credential this is: the text of a key, without any
-// scheme before it. peer is the address that it came from. The error is
-// ErrNoKey for an empty credential, ErrBadKey, or *Throttled. A good key is
-// never refused for what else came from its address.
+// scheme before it. peer is the client's address as the caller trusts it: a
+// proxy on this machine that is not known as one makes every client local. The
+// error is ErrNoKey for an empty credential, ErrBadKey, or *Throttled. A good
+// key is never refused for what else came from its address.
 func (g *Gate) Identify(credential string, peer netip.Addr) (*Identity, error) {
 	if credential == "" {
 		g.metrics.failed(reasonMissing)

@@ -259,6 +259,63 @@ func TestGate_FollowsTheKeyFile(t *testing.T) {
 	})
 }
 
+func TestGate_KeepsAFormerTenantUntilItsRequestsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := writeFile(t, "tenants: [{name: staying}, {name: leaving, limits: {in_progress: 1}}]\n")
+		key, _ := createKey(t, path, auth.KeyOptions{Tenant: "leaving"})
+		both, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reg := prometheus.NewRegistry()
+		gate := newGate(t, path, auth.Deps{Registerer: reg})
+		ctx, stop := context.WithCancel(t.Context())
+		stopped := make(chan error)
+		go func() { stopped <- gate.Run(ctx) }()
+		change := func(content string) {
+			t.Helper()
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(500 * time.Millisecond) // of the bubble
+			synctest.Wait()
+		}
+		series := func() int {
+			t.Helper()
+			n, err := testutil.GatherAndCount(reg, "ocrmux_tenant_in_progress", "ocrmux_tenant_admissions_total", "ocrmux_limit_refusals_total")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+
+		lease, err := gate.Admit(ctx, identify(t, gate, key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		change("tenants: [{name: staying}]\n")
+		if got := metricValue(t, reg, "ocrmux_tenant_in_progress", "leaving"); got != 1 {
+			t.Errorf("%v in progress of a former tenant, want 1", got)
+		}
+		change(string(both))
+		if _, err := gate.Admit(ctx, identify(t, gate, key)); err == nil {
+			t.Error("a tenant that came back has its slots twice")
+		}
+		lease.Release()
+		if got := series(); got != 8 {
+			t.Errorf("%d series of two tenants, want 8", got)
+		}
+		change("tenants: [{name: staying}]\n# and nobody else\n")
+		if got := series(); got != 4 {
+			t.Errorf("%d series of one tenant, want 4", got)
+		}
+		stop()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestGate_MetricsAreWellFormed(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	newGate(t, writeFile(t, "tenants: [{name: acme}]\n"), auth.Deps{Registerer: reg})
