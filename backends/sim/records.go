@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Recorded is a completion request as it arrived.
@@ -18,15 +19,21 @@ type Recorded struct {
 	// ImageSHA256 has the hash of every image that could be decoded from a data
 	// URL, whatever became of the request then.
 	ImageSHA256 []string `json:"image_sha256"`
+	// Arrived is when the body was there. Ended and Outcome say when the work
+	// was over and what Stats counted it as: completed, aborted, refused or
+	// failed; while it is in progress they are zero.
+	Arrived time.Time `json:"arrived"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Outcome string    `json:"outcome,omitempty"`
 }
 
 const (
-	maxRecorded      = 64
+	maxRecorded      = 4096
 	maxRecordedBytes = 64 << 20
 )
 
-// LastRequests returns the latest requests, oldest first: at most 64 and at
-// most 64 MiB of bodies.
+// LastRequests returns the latest requests, oldest first: at most 4096 and
+// at most 64 MiB of bodies.
 func (s *Server) LastRequests() []Recorded {
 	s.records.mu.Lock()
 	defer s.records.mu.Unlock()
@@ -51,7 +58,7 @@ type recorder struct {
 func (c *recorder) add(r *http.Request, body []byte) *Recorded {
 	sum := sha256.Sum256(body)
 	rec := &Recorded{Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), Body: body,
-		BodySHA256: hex.EncodeToString(sum[:])}
+		BodySHA256: hex.EncodeToString(sum[:]), Arrived: time.Now()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.list = append(c.list, rec)
@@ -68,6 +75,17 @@ func (c *recorder) image(rec *Recorded, sum [sha256.Size]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	rec.ImageSHA256 = append(rec.ImageSHA256, hex.EncodeToString(sum[:]))
+}
+
+// end enters what became of a request, at the moment that Stats counts it; rec
+// is nil where its body never came.
+func (c *recorder) end(rec *Recorded, how outcome) {
+	if rec == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rec.Ended, rec.Outcome = time.Now(), how.String()
 }
 
 func (c *recorder) reset() {

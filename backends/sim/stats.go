@@ -80,20 +80,26 @@ const (
 	failed
 )
 
+func (o outcome) String() string {
+	return [...]string{"in progress", "completed", "aborted", "refused", "failed"}[o]
+}
+
 type work struct {
 	ledger  *ledger
+	records *recorder
+	record  *Recorded // nil until the body is there
 	ctx     context.Context
 	tokens  Tokens
 	left    bool // the client left, and ctx may not know it yet
 	outcome outcome
 }
 
-func (l *ledger) begin(ctx context.Context) *work {
+func (l *ledger) begin(ctx context.Context, records *recorder) *work {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.Received++
 	l.InProgress++
-	return &work{ledger: l, ctx: ctx}
+	return &work{ledger: l, records: records, ctx: ctx}
 }
 
 func (l *ledger) remoteImage() {
@@ -123,6 +129,7 @@ func (w *work) end(how outcome) {
 		return
 	}
 	w.outcome = how
+	w.records.end(w.record, how)
 	w.ledger.mu.Lock()
 	defer w.ledger.mu.Unlock()
 	s := &w.ledger.Stats
