@@ -247,3 +247,27 @@ func TestConnections_AreClosedAfterFiveIdleSeconds(t *testing.T) {
 		}
 	})
 }
+
+func TestTime_EveryEventIsSentWhenItsTokenIsMade(t *testing.T) {
+	inBubble(t, slowly(), func(t *testing.T, s *sim.Server, client *http.Client) {
+		start := time.Now()
+		resp, err := client.Do(chatRequest(t.Context(), ocr(blank(10, 10), exact+`,"stream":true`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Since(start); got != 50*time.Millisecond {
+			t.Errorf("status after %v, want 50ms: when the request is prepared", got)
+		}
+		lines := bufio.NewScanner(resp.Body)
+		for i := 0; lines.Scan(); i++ {
+			if i%2 == 1 { // the empty line after an event
+				continue
+			}
+			// The role comes with the first token, the end and [DONE] with the last.
+			token := min(max(i/2-1, 0), 99)
+			if got, want := time.Since(start), 1050*time.Millisecond+time.Duration(token)*10*time.Millisecond; got != want {
+				t.Fatalf("event %d (%.60s) after %v, want %v", i/2, lines.Text(), got, want)
+			}
+		}
+	})
+}

@@ -3,12 +3,9 @@ package sim
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	mathrand "math/rand/v2"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -35,7 +32,7 @@ type times struct{ arrived, queued, running, first, done time.Time }
 // complete answers POST /v1/chat/completions and /v1/completions.
 func (s *Server) complete(d dialect) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		c := &call{dialect: d, work: s.stats.begin(r.Context())}
+		c := &call{dialect: d, work: s.stats.begin(r.Context(), &s.records)}
 		c.times.arrived = time.Now()
 		defer s.finish(c)
 		err := s.answer(w, r, c)
@@ -67,7 +64,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err != nil {
 		return bodyError(err)
 	}
-	record := s.records.add(r, body)
+	c.work.record = s.records.add(r, body)
 	c.fault, c.changed = s.faults.take()
 	if c.fault.ErrorRate > 0 {
 		c.work.close()
@@ -77,7 +74,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call) error {
 	if c.req, err = parse(r, body); err != nil {
 		return err
 	}
-	if err := s.prepare(ctx, c, record); err != nil {
+	if err := s.prepare(ctx, c); err != nil {
 		return err
 	}
 	c.head = envelope{ID: c.dialect.names().idPrefix + requestID(r), Created: time.Now().Unix(), Model: s.cfg.Model}
@@ -118,100 +115,10 @@ func requestID(r *http.Request) string {
 	return hex.EncodeToString(b[:])
 }
 
-// prepare is vLLM's front end: it checks the request, decodes the image, and
-// counts the prompt's tokens. Only one request is prepared at a time.
-func (s *Server) prepare(ctx context.Context, c *call, record *Recorded) error {
-	q := c.req
-	prompts, urls, refusal := c.dialect.prompts(q)
-	for _, u := range urls {
-		if !strings.HasPrefix(u, "data:") {
-			s.stats.remoteImage()
-		}
-	}
-	if q.Model != "" && q.Model != s.cfg.Model {
-		return unknownModel(q.Model)
-	}
-	if err := q.check(); err != nil {
-		return err
-	}
-	if refusal != nil {
-		return refusal
-	}
-
-	select {
-	case s.preprocessor <- struct{}{}:
-		defer func() { <-s.preprocessor }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	page := Page{}
-	if len(urls) == 1 {
-		raw, err := fetchImage(urls[0])
-		if err != nil {
-			return err
-		}
-		if err := page.inspect(raw); err != nil {
-			return err
-		}
-		s.records.image(record, page.SHA256)
-	}
-	for _, prompt := range prompts {
-		p := page
-		p.Prompt = prompt
-		p.Grounding = strings.Contains(prompt, "<|grounding|>")
-		c.pages = append(c.pages, p)
-	}
-	if err := s.measure(c); err != nil {
-		return err
-	}
-	c.id = callID(c.pages[0])
-	return sleep(ctx, c.slowed(s.pace.preprocess(c.id)))
-}
-
-// callID makes modelled times depend on the page, so that runs repeat.
-func callID(p Page) uint64 {
-	return binary.LittleEndian.Uint64(p.SHA256[8:16])
-}
-
-// measure counts the prompt's tokens and refuses what leaves no room.
-func (s *Server) measure(c *call) error {
-	longest := 0
-	for _, p := range c.pages {
-		image := 0
-		if p.Image != nil {
-			image = visionOf(s.cfg.Model).imageTokens(p.Size)
-		}
-		tokens := 1 + image + countTokens(strings.ReplaceAll(p.Prompt, placeholder, ""))
-		c.work.tokens.Prompt += int64(tokens)
-		c.work.tokens.Image += int64(image)
-		longest = max(longest, tokens)
-	}
-	wanted := 0
-	if m := c.req.maxTokens(); m != nil {
-		wanted = *m
-	}
-	if wanted > s.cfg.MaxModelLen {
-		return badRequest("max_tokens", "max_tokens=%d cannot be greater than max_model_len=%d. Please request fewer output tokens. (parameter=max_tokens, value=%d)",
-			wanted, s.cfg.MaxModelLen, wanted)
-	}
-	if room := s.cfg.MaxModelLen - wanted; longest > room {
-		return badRequest("input_tokens", "You passed %d input tokens and requested %d output tokens. However, the model's context length is only %d tokens, resulting in a maximum input length of %d tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value=%d)",
-			longest, wanted, s.cfg.MaxModelLen, room, longest)
-	}
-	c.limit = s.cfg.MaxModelLen - longest
-	if wanted > 0 {
-		c.limit = wanted
-	}
-	if c.limit < 1 {
-		return badRequest("max_tokens", "max_tokens must be at least 1, got %d. (parameter=max_tokens, value=%d)", c.limit, c.limit)
-	}
-	return nil
-}
-
 // stream answers event by event. The status goes out as soon as the request is
 // accepted, the first event with the first token.
 func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call) error {
-	es := newEventStream(ctx, w, c.fault, c.changed)
+	es := newEventStream(ctx, w, c)
 	chunk := c.head
 	chunk.Object = c.dialect.names().chunk
 	send := func(choice any) error {
@@ -253,9 +160,6 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call) err
 			return err
 		}
 	}
-	if es.fault.MidStream == "" || es.events != es.fault.AfterEvents {
-		c.work.complete()
-	}
 	return es.done()
 }
 
@@ -275,10 +179,7 @@ func (s *Server) whole(ctx context.Context, w http.ResponseWriter, c *call) erro
 	if err != nil {
 		return err
 	}
-	if c.fault.MidStream == "" {
-		c.work.complete()
-	}
-	return writeWhole(ctx, w, body, c.fault, c.changed)
+	return c.writeWhole(ctx, w, body)
 }
 
 func (c *call) usage() *usage {
@@ -299,22 +200,4 @@ func (c *call) slowed(d time.Duration) time.Duration {
 		return time.Duration(float64(d) * c.fault.Slow)
 	}
 	return d
-}
-
-// sampling returns what the request's settings do to a page's text; every
-// choice has its own luck.
-func (c *call) sampling(text Text, index int) sampling {
-	seed := mathrand.Uint64()
-	if c.req.Seed != nil {
-		seed = uint64(*c.req.Seed)
-	}
-	_, repeats := repeatedLine(text.Content)
-	return sampling{
-		temperature: c.req.temperature(),
-		skipSpecial: c.req.skipSpecial(),
-		loop:        text.Loops || c.fault.Loop || c.req.IgnoreEOS || repeats && !c.req.guarded(),
-		limit:       c.limit,
-		stop:        c.req.Stop,
-		rng:         mathrand.New(mathrand.NewPCG(seed, uint64(index))),
-	}
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 )
 
@@ -98,8 +99,9 @@ func (s *Server) takeSeat(ctx context.Context, c *call) (leave func(), err error
 
 // read gets the texts and samples n answers from each.
 func (s *Server) read(ctx context.Context, c *call) error {
-	for _, page := range c.pages {
+	for i, page := range c.pages {
 		text, err := s.cfg.Engine.Read(ctx, page)
+		c.pages[i].Image = nil
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -111,4 +113,22 @@ func (s *Server) read(ctx context.Context, c *call) error {
 		}
 	}
 	return nil
+}
+
+// sampling returns what the request's settings do to a page's text; every
+// choice has its own luck.
+func (c *call) sampling(text Text, index int) sampling {
+	seed := rand.Uint64()
+	if c.req.Seed != nil {
+		seed = uint64(*c.req.Seed)
+	}
+	_, repeats := repeatedLine(text.Content)
+	return sampling{
+		temperature: c.req.temperature(),
+		skipSpecial: c.req.skipSpecial(),
+		loop:        text.Loops || c.fault.Loop || c.req.IgnoreEOS || repeats && !c.req.guarded(),
+		limit:       c.limit,
+		stop:        c.req.Stop,
+		rng:         rand.New(rand.NewPCG(seed, uint64(index))),
+	}
 }

@@ -174,11 +174,16 @@ func TestRequests_AreRecordedByteForByte(t *testing.T) {
 	if got[0].Header.Get("Content-Type") != "application/json" || got[0].Path != chatPath || len(got[0].ImageSHA256) != 1 {
 		t.Errorf("recorded %+v", got[0])
 	}
-	for range 100 {
+	for _, r := range got {
+		if want := map[bool]string{true: "completed", false: "refused"}[string(r.Body) == body]; r.Outcome != want || r.Ended.Before(r.Arrived) {
+			t.Errorf("%q ended as %q, want %q", r.Body, r.Outcome, want)
+		}
+	}
+	for range 4100 {
 		s.post(t, chatPath, "x")
 	}
-	if n := len(s.LastRequests()); n != 64 {
-		t.Errorf("%d requests are kept, want 64", n)
+	if n := len(s.LastRequests()); n != 4096 {
+		t.Errorf("%d requests are kept, want 4096", n)
 	}
 	if status, _ := s.post(t, "/sim/reset", ""); status != 200 || len(s.LastRequests()) != 0 || s.Stats() != (sim.Stats{}) {
 		t.Errorf("after reset: %d requests, stats %+v", len(s.LastRequests()), s.Stats())

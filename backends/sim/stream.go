@@ -16,18 +16,17 @@ var errCutShort = errors.New("answer cut short by a fault")
 // eventStream writes server-sent events, each flushed at once, and lets the
 // mid-stream fault happen in its place.
 type eventStream struct {
-	ctx     context.Context
-	w       http.ResponseWriter
-	flush   func() error
-	fault   Faults
-	changed <-chan struct{}
-	events  int
+	*call
+	ctx    context.Context
+	w      http.ResponseWriter
+	flush  func() error
+	events int
 }
 
-func newEventStream(ctx context.Context, w http.ResponseWriter, fault Faults, changed <-chan struct{}) *eventStream {
+func newEventStream(ctx context.Context, w http.ResponseWriter, c *call) *eventStream {
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.WriteHeader(http.StatusOK)
-	es := &eventStream{ctx: ctx, w: w, flush: http.NewResponseController(w).Flush, fault: fault, changed: changed}
+	es := &eventStream{call: c, ctx: ctx, w: w, flush: http.NewResponseController(w).Flush}
 	_ = es.flush()
 	return es
 }
@@ -37,19 +36,28 @@ func (es *eventStream) send(v any) error {
 	if err != nil { // every v is ours
 		panic(err)
 	}
-	return es.write(data)
-}
-
-func (es *eventStream) done() error { return es.write([]byte("[DONE]")) }
-
-func (es *eventStream) write(data []byte) error {
-	if es.fault.MidStream != "" && es.events == es.fault.AfterEvents {
-		if err := es.misbehave(data); err != nil {
-			return err
-		}
+	if err := es.mishap(data); err != nil {
+		return err
 	}
 	es.events++
 	return es.put(data)
+}
+
+// done ends the stream; with it the answer is complete.
+func (es *eventStream) done() error {
+	if err := es.mishap([]byte("[DONE]")); err != nil {
+		return err
+	}
+	es.work.complete()
+	return es.put([]byte("[DONE]"))
+}
+
+// mishap lets the fault happen if the event data is its place.
+func (es *eventStream) mishap(data []byte) error {
+	if es.fault.MidStream == "" || es.events != es.fault.AfterEvents {
+		return nil
+	}
+	return es.misbehave(data)
 }
 
 func (es *eventStream) put(data []byte) error {
@@ -64,12 +72,15 @@ func (es *eventStream) put(data []byte) error {
 }
 
 // misbehave does what the fault says in place of the event data. It returns nil
-// if the stream goes on.
+// if the stream goes on. What ends the answer is counted before the client can
+// know of it.
 func (es *eventStream) misbehave(data []byte) error {
-	switch es.fault.MidStream {
-	case "hang":
+	if es.fault.MidStream == "hang" {
 		hang(es.ctx.Done(), es.changed)
 		return es.ctx.Err()
+	}
+	es.work.close()
+	switch es.fault.MidStream {
 	case "cut":
 		panic(http.ErrAbortHandler)
 	case "cut_chunk":
@@ -112,14 +123,14 @@ func closeBoth(conn net.Conn) {
 }
 
 // writeWhole writes a non-streaming answer, or what the fault leaves of it.
-func writeWhole(ctx context.Context, w http.ResponseWriter, body []byte, fault Faults, changed <-chan struct{}) error {
+func (c *call) writeWhole(ctx context.Context, w http.ResponseWriter, body []byte) error {
 	w.Header().Set("Content-Type", "application/json")
 	half := body[:len(body)/2]
-	switch fault.MidStream {
+	switch c.fault.MidStream {
 	case "":
+		c.work.complete()
 	case "error":
-		writeError(w, internalError("injected fault"))
-		return errCutShort
+		return internalError("injected fault")
 	case "end":
 		_, _ = w.Write(half)
 		return errCutShort
@@ -127,13 +138,14 @@ func writeWhole(ctx context.Context, w http.ResponseWriter, body []byte, fault F
 		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 		_, _ = w.Write(half)
 		_ = http.NewResponseController(w).Flush()
-		if fault.MidStream != "hang" {
+		if c.fault.MidStream != "hang" {
 			panic(http.ErrAbortHandler)
 		}
-		hang(ctx.Done(), changed)
+		hang(ctx.Done(), c.changed)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		c.work.complete()
 		body = body[len(half):]
 	}
 	_, err := w.Write(body)
