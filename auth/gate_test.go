@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,13 +68,16 @@ func TestGate_AnswersEachStateOfAKey(t *testing.T) {
 	late, _ := createKey(t, path, auth.KeyOptions{Tenant: "acme", Expires: time.Now().Add(time.Hour)})
 	expired, _ := createKey(t, path, auth.KeyOptions{Tenant: "acme", Expires: time.Now().Add(-time.Second)})
 	loopback, _ := createKey(t, path, auth.KeyOptions{Tenant: "acme", LoopbackOnly: true})
-	disabled, entry := createKey(t, path, auth.KeyOptions{Tenant: "acme"})
+	disabled, _ := createKey(t, path, auth.KeyOptions{Tenant: "acme"})
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := strings.Replace(string(content), "id: "+entry.ID+"\n", "id: "+entry.ID+"\n    disabled: true\n", 1)
-	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+	line := regexp.MustCompile("(?m)^    hash: .*\n")
+	places := line.FindAllIndex(content, -1)
+	end := places[len(places)-1][1] // of the hash of the key that was created last
+	changed := slices.Concat(content[:end], []byte("    disabled: true\n"), content[end:])
+	if err := os.WriteFile(path, changed, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	elsewhere, _ := createKey(t, filepath.Join(t.TempDir(), "keys.yaml"), auth.KeyOptions{Tenant: "acme"})
