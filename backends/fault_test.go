@@ -253,15 +253,17 @@ func TestPool_MovesWhatWaitsOnASilentBackend(t *testing.T) {
 	for name, stream := range map[string]bool{"whole": false, "stream": true} {
 		s := newStand(t, 2, nil)
 		s.fault(0, sim.Faults{Hang: true, Health: "hang"})
+		s.fault(1, sim.Faults{Hang: true})
 		var wg sync.WaitGroup
-		for s.sims[0].Stats().Received < 4 {
+		for range 8 {
 			wg.Go(func() {
 				if _, err := s.do(context.Background(), chat(stream), &collector{}); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
 			})
-			time.Sleep(time.Millisecond)
 		}
+		eventually(t, "both have work", func() bool { return s.received() == 8 })
+		s.fault(1, sim.Faults{})
 		wg.Wait()
 		eventually(t, "the silent one's work is aborted", func() bool {
 			st := s.sims[0].Stats()
