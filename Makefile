@@ -4,7 +4,7 @@ version := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 # Tests that start whole processes measure time: they run after the others, one
 # package after another, so that nothing else takes the processors from them.
-processes := ./test/e2e/... ./test/sdk/... ./test/soak/...
+processes := ./test/e2e/... ./test/sdk/...
 
 # Style and common mistakes, found by one tool of one version.
 golangci_lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -42,7 +42,7 @@ bench: build ## measure what the router costs on this machine
 
 soak: build ## the long forms of the process tests: kills, leavers, deaths mid-stream
 	scripts/need test
-	go test -count=1 -timeout 60m -run Soak ./test/soak -soak
+	go test -count=1 -timeout 60m -v -run Soak ./test/e2e -soak
 	go test -count=1 -timeout 60m -run MidStream ./test/sdk -deaths 100
 
 ready: lint test bench soak ## all of these: may it be handed on?

@@ -26,8 +26,11 @@ const Model = "deepseek-ai/DeepSeek-OCR"
 // backends with instant answers.
 type Options struct {
 	Backends int
-	Sim      []string // arguments of every vllmsim
-	Routers  int      // before the same backends
+	// Others are the URLs of further backends, which the test serves itself.
+	// With them Backends may be 0.
+	Others  []string
+	Sim     []string // arguments of every vllmsim
+	Routers int      // before the same backends
 	// Config has lines for the router's configuration at the top level, beside
 	// http, admin, keys, pools and models.
 	Config string
@@ -45,13 +48,16 @@ type Stand struct {
 	Routers  []*Router
 	Backends []*Backend
 	Key      string // the development key
+	others   []string
 }
 
 // Router is one router process.
 type Router struct {
 	*Process
-	URL   string // of the main listener
-	Admin string // of the operators'
+	URL    string // of the main listener
+	Admin  string // of the operators'
+	Config string // path of its configuration
+	Keys   string // path of its key file
 }
 
 // Backend is one vllmsim process.
@@ -63,8 +69,11 @@ type Backend struct {
 // New puts up a stand and waits until it is ready.
 func New(t testing.TB, o Options) *Stand {
 	t.Helper()
-	s := &Stand{Key: developmentKey(t)}
-	for i := range max(2*b2i(o.Backends == 0), o.Backends) {
+	s := &Stand{Key: developmentKey(t), others: o.Others}
+	if o.Backends == 0 && o.Others == nil {
+		o.Backends = 2
+	}
+	for i := range o.Backends {
 		address := FreeAddress(t)
 		b := &Backend{URL: "http://" + address}
 		b.Process = Start(t, fmt.Sprintf("vllmsim%d", i), program(t, "vllmsim"), append([]string{"-listen", address}, o.Sim...)...)
@@ -78,16 +87,9 @@ func New(t testing.TB, o Options) *Stand {
 	}
 	for _, r := range s.Routers {
 		WaitFor(t, r.Admin+"/readyz")
-		r.waitForBackends(t, len(s.Backends))
+		r.waitForBackends(t, len(s.Backends)+len(o.Others))
 	}
 	return s
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func (s *Stand) startRouter(t testing.TB, i int, o Options) *Router {
@@ -107,6 +109,9 @@ func (s *Stand) startRouter(t testing.TB, i int, o Options) *Router {
 	for n, b := range s.Backends {
 		fmt.Fprintf(&c, "      - {name: gpu%d, url: %q}\n", n, b.URL)
 	}
+	for n, url := range s.others {
+		fmt.Fprintf(&c, "      - {name: other%d, url: %q}\n", n, url)
+	}
 	fmt.Fprintf(&c, "models:\n  %s:\n    pool: main\n    aliases: [deepseek-ocr]\n    recipe:\n", Model)
 	fmt.Fprintf(&c, "      max_tokens: 8192\n      temperature: 0\n      skip_special_tokens: false\n")
 	fmt.Fprintf(&c, "      vllm_xargs: {ngram_size: 30, window_size: 90, whitelist_token_ids: [128821, 128822]}\n")
@@ -116,7 +121,33 @@ func (s *Stand) startRouter(t testing.TB, i int, o Options) *Router {
 		Process: Start(t, fmt.Sprintf("router%d", i), program(t, "router"), "serve", "-config", path),
 		URL:     "http://" + address,
 		Admin:   "http://" + admin,
+		Config:  path,
+		Keys:    keys,
 	}
+}
+
+// WaitUntilReady waits until a router that was started again has its backends.
+func (r *Router) WaitUntilReady(t testing.TB, backends int) {
+	t.Helper()
+	WaitFor(t, r.Admin+"/readyz")
+	r.waitForBackends(t, backends)
+}
+
+// Program is the path of one of the built binaries, "router" or "vllmsim".
+func Program(t testing.TB, name string) string { return program(t, name) }
+
+// Request is a completion request as a backend recorded it; see GET /sim/requests.
+type Request struct {
+	Body           []byte
+	Arrived, Ended time.Time
+	Outcome        string // "" while it is in progress
+}
+
+// Requests are the latest of a backend, at most 4096.
+func (b *Backend) Requests(t testing.TB) (list []Request) {
+	t.Helper()
+	GetJSON(t, b.URL+"/sim/requests", &list)
+	return list
 }
 
 func write(t testing.TB, path, text string) {

@@ -1,0 +1,346 @@
+// Package e2e_test shows with the built programs, as processes, what holds of
+// the whole: nobody's request is lost when a backend dies, stands still or a
+// router is restarted; who leaves costs nothing; nothing private gets out.
+//
+// The scenarios named TestSoak run in a short form, and in full with -soak
+// (`make soak`). Each prints its figures in one line.
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ocrmux/test/stand"
+)
+
+var soak = flag.Bool("soak", false, "run the scenarios named TestSoak in full")
+
+// form is how much of a scenario is run.
+func form(short, full int) int {
+	if *soak {
+		return full
+	}
+	return short
+}
+
+// page is a picture whose text and work are known.
+type page struct {
+	png  []byte
+	text string        // through chat
+	ocr  string        // through /ocr, whose answers are trimmed
+	work time.Duration // of a backend that has nothing else to do
+}
+
+// timing is how long the stand-in takes: fixed, so that a test knows each
+// request's own work.
+type timing struct {
+	first, token   time.Duration
+	shortest, most int // tokens
+}
+
+func (m timing) args() []string {
+	return []string{"-ttft", m.first.String(), "-tpot", m.token.String(), "-tokens", fmt.Sprintf("%d-%d", m.shortest, m.most)}
+}
+
+func (m timing) work(tokens int) time.Duration { return m.first + time.Duration(tokens-1)*m.token }
+
+// picture is a small image like no other of its number.
+func picture(t testing.TB, number int) []byte {
+	t.Helper()
+	sum := sha256.Sum256(strconv.AppendInt(nil, int64(number), 10))
+	img := image.NewGray(image.Rect(0, 0, 32, 32))
+	for i := range img.Pix {
+		img.Pix[i] = sum[i%len(sum)]
+	}
+	img.SetGray(0, 0, color.Gray{Y: uint8(number)})
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// learn reads n pages at a thousandth of the time they take, to know what
+// their answers must be and how much work they are.
+func learn(t testing.TB, s *stand.Stand, c *client, m timing, n int) []page {
+	t.Helper()
+	for _, b := range s.Backends {
+		b.SetFaults(t, map[string]any{"slow": 0.001})
+	}
+	pages := make([]page, n)
+	for i := range pages {
+		p := &pages[i]
+		p.png = picture(t, i)
+		a, err := c.chat(t.Context(), *p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.text, p.work = a.texts[0], m.work(a.tokens)
+		sum := sha256.Sum256(p.png)
+		if !strings.Contains(p.text, "Page "+hex.EncodeToString(sum[:4])) {
+			t.Fatalf("the text of another page: %q", p.text)
+		}
+		if a, err = c.ocr(t.Context(), *p); err != nil {
+			t.Fatal(err)
+		}
+		p.ocr = a.texts[0]
+	}
+	for _, b := range s.Backends {
+		b.SetFaults(t, nil)
+	}
+	return pages
+}
+
+// client asks one router, or a balancer before several.
+type client struct {
+	url, key string
+	http     http.Client
+}
+
+func newClient(t testing.TB, url, key string) *client {
+	transport := &http.Transport{MaxIdleConnsPerHost: 256}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &client{url: url, key: key, http: http.Client{Transport: transport, Timeout: 2 * time.Minute}}
+}
+
+// answer is what came back for the pages of one request.
+type answer struct {
+	texts    []string
+	tokens   int
+	attempts int
+}
+
+// chatBody is a chat request for a page. extra are further members.
+func chatBody(p page, prompt, extra string) []byte {
+	return fmt.Appendf(nil, `{"model":%q,"messages":[{"role":"user","content":[{"type":"text","text":%q},`+
+		`{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}]}]%s}`,
+		stand.Model, prompt, base64.StdEncoding.EncodeToString(p.png), extra)
+}
+
+func (c *client) chat(ctx context.Context, p page) (answer, error) {
+	res, err := c.post(ctx, "/v1/chat/completions", "application/json", chatBody(p, "Free OCR.", ""))
+	if err != nil {
+		return answer{}, err
+	}
+	var v struct {
+		Choices []struct{ Message struct{ Content string } }
+		Usage   struct {
+			Tokens int `json:"completion_tokens"`
+		}
+	}
+	if err := json.Unmarshal(res.body, &v); err != nil || len(v.Choices) != 1 {
+		return answer{}, fmt.Errorf("%s: %w", res.body, err)
+	}
+	return answer{[]string{v.Choices[0].Message.Content}, v.Usage.Tokens, res.attempts}, nil
+}
+
+func (c *client) ocr(ctx context.Context, p page) (answer, error) {
+	res, err := c.upload(ctx, "/ocr", "file", p)
+	if err != nil {
+		return answer{}, err
+	}
+	var v struct{ Text string }
+	err = json.Unmarshal(res.body, &v)
+	return answer{texts: []string{v.Text}, attempts: res.attempts}, err
+}
+
+func (c *client) batch(ctx context.Context, pages ...page) (answer, error) {
+	res, err := c.upload(ctx, "/ocr/batch", "files", pages...)
+	if err != nil {
+		return answer{}, err
+	}
+	var v struct {
+		Results []struct{ Text, Error string }
+	}
+	err = json.Unmarshal(res.body, &v)
+	a := answer{attempts: res.attempts - len(pages) + 1}
+	for _, r := range v.Results {
+		if r.Error != "" {
+			return a, fmt.Errorf("an item of a batch: %s", r.Error)
+		}
+		a.texts = append(a.texts, r.Text)
+	}
+	return a, err
+}
+
+func (c *client) upload(ctx context.Context, path, field string, pages ...page) (reply, error) {
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	for i, p := range pages {
+		part, err := form.CreateFormFile(field, fmt.Sprintf("page-%d.png", i))
+		if err != nil {
+			return reply{}, err
+		}
+		_, _ = part.Write(p.png) // into memory
+	}
+	if err := form.Close(); err != nil {
+		return reply{}, err
+	}
+	return c.post(ctx, path, form.FormDataContentType(), body.Bytes())
+}
+
+// reply is a whole answer of status 200.
+type reply struct {
+	body     []byte
+	attempts int
+}
+
+func (c *client) post(ctx context.Context, path, contentType string, body []byte) (reply, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Authorization", "Bearer "+c.key)
+	res, err := c.http.Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	defer res.Body.Close()
+	said, err := io.ReadAll(res.Body)
+	if err != nil {
+		return reply{}, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return reply{}, fmt.Errorf("%s: %s (x-request-id %s)", res.Status, said, res.Header.Get("X-Request-Id"))
+	}
+	attempts, _ := strconv.Atoi(res.Header.Get("X-Ocrmux-Attempts"))
+	return reply{said, attempts}, nil
+}
+
+// done is a request that was answered, or not.
+type done struct {
+	kind     string
+	work     time.Duration // of its slowest page
+	took     time.Duration
+	attempts int
+	err      error
+}
+
+// load is clients that ask again and again until the test says enough.
+type load struct {
+	enough context.CancelFunc
+	over   <-chan struct{}
+	ctx    context.Context
+	wg     sync.WaitGroup
+
+	mu   sync.Mutex
+	done []done
+	turn []int // requests ended, by client
+}
+
+// run starts n clients. ask is the whole of one request; its ctx ends with the
+// test only.
+func run(t testing.TB, n int, ask func(ctx context.Context, client, turn int) done) *load {
+	over, enough := context.WithCancel(t.Context())
+	l := &load{enough: enough, over: over.Done(), ctx: t.Context(), turn: make([]int, n)}
+	for i := range n {
+		l.wg.Go(func() {
+			for turn := 0; over.Err() == nil; turn++ {
+				began := time.Now()
+				d := ask(l.ctx, i, turn)
+				d.took = time.Since(began)
+				l.mu.Lock()
+				l.done = append(l.done, d)
+				l.turn[i]++
+				l.mu.Unlock()
+			}
+		})
+	}
+	t.Cleanup(func() { l.stop() })
+	return l
+}
+
+// stop lets every client end what it has begun, and returns all.
+func (l *load) stop() []done {
+	l.enough()
+	l.wg.Wait()
+	return l.done
+}
+
+// settle waits until every request that is in progress now has ended.
+func (l *load) settle(t testing.TB) {
+	t.Helper()
+	l.mu.Lock()
+	before := append([]int(nil), l.turn...)
+	l.mu.Unlock()
+	stand.Eventually(t, "what was in progress has ended", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for i, n := range before {
+			if l.turn[i] == n {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// readers are n clients that have pages read, without streaming: half of them
+// by chat, a quarter by /ocr, a quarter in batches of three. They check every
+// text.
+func readers(t testing.TB, c *client, pages []page, n int) *load {
+	return run(t, n, func(ctx context.Context, client, turn int) done {
+		at := client*7 + turn*13
+		p := pages[at%len(pages)]
+		switch client % 4 {
+		case 0:
+			several := []page{p, pages[(at+1)%len(pages)], pages[(at+2)%len(pages)]}
+			d := done{kind: "batch"}
+			a, err := c.batch(ctx, several...)
+			for i, p := range several {
+				d.work = max(d.work, p.work)
+				if err == nil && (len(a.texts) != len(several) || a.texts[i] != p.ocr) {
+					err = fmt.Errorf("%q is not the text of page %d", a.texts, i)
+				}
+			}
+			d.attempts, d.err = a.attempts, err
+			return d
+		case 1:
+			a, err := c.ocr(ctx, p)
+			return done{kind: "ocr", work: p.work, attempts: a.attempts, err: same(a, err, p.ocr)}
+		default:
+			a, err := c.chat(ctx, p)
+			return done{kind: "chat", work: p.work, attempts: a.attempts, err: same(a, err, p.text)}
+		}
+	})
+}
+
+func same(a answer, err error, text string) error {
+	if err == nil && a.texts[0] != text {
+		return fmt.Errorf("the text of another page: %q", a.texts[0])
+	}
+	return err
+}
+
+// tally fails the test for every request that failed, and sums up the rest.
+func tally(t testing.TB, all []done) (again int, excess time.Duration) {
+	t.Helper()
+	for _, d := range all {
+		if d.err != nil {
+			t.Errorf("a %s request failed after %s (own work %s): %v", d.kind, d.took, d.work, d.err)
+		}
+		if d.attempts > 1 {
+			again++
+		}
+		excess = max(excess, d.took-2*d.work)
+	}
+	return again, excess
+}
