@@ -59,6 +59,14 @@ func TestParse_KeepsWhatTheGatewayMustKnow(t *testing.T) {
 	}
 }
 
+func TestParse_MaxCompletionTokensWins(t *testing.T) {
+	for _, limits := range []string{`"max_tokens":7,"max_completion_tokens":9`, `"max_completion_tokens":9,"max_tokens":7`, `"max_tokens":9`} {
+		if r := parse(t, compat.Chat, `{"model":"m","messages":[],`+limits+`}`, rules); r.MaxTokens != 9 {
+			t.Errorf("%s: got %d, want 9", limits, r.MaxTokens)
+		}
+	}
+}
+
 func TestParse_Passes(t *testing.T) {
 	for _, c := range []struct {
 		dialect compat.Dialect

@@ -28,9 +28,6 @@ func (r *Request) UsageOption() Member {
 	if len(client) == 0 || client[0] != '{' {
 		return Member{name, []byte(`{"include_usage":true}`)}
 	}
-	if r.IncludeUsage {
-		return Member{name, client}
-	}
 	s := scanner{data: client}
 	o := object{body: client}
 	// It was read before, so there is no error.
