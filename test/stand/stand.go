@@ -28,9 +28,12 @@ type Options struct {
 	Backends int
 	// Others are the URLs of further backends, which the test serves itself.
 	// With them Backends may be 0.
-	Others  []string
-	Sim     []string // arguments of every vllmsim
-	Routers int      // before the same backends
+	Others []string
+	Sim    []string // arguments of every vllmsim
+	// MaxInFlight is how many requests a backend gets at once; 0 is the
+	// router's default.
+	MaxInFlight int
+	Routers     int // before the same backends
 	// Config has lines for the router's configuration at the top level, beside
 	// http, admin, keys, pools and models.
 	Config string
@@ -106,11 +109,15 @@ func (s *Stand) startRouter(t testing.TB, i int, o Options) *Router {
 	fmt.Fprintf(&c, "keys: {file: %s, pepper_file: %s}\n", keys, Repository("configs/development.pepper"))
 	fmt.Fprintf(&c, "%s\n", o.Config)
 	fmt.Fprintf(&c, "pools:\n  main:\n%s\n    backends:\n", indent(o.Pool, 4))
+	slots := ""
+	if o.MaxInFlight > 0 {
+		slots = fmt.Sprintf(", max_in_flight: %d", o.MaxInFlight)
+	}
 	for n, b := range s.Backends {
-		fmt.Fprintf(&c, "      - {name: gpu%d, url: %q}\n", n, b.URL)
+		fmt.Fprintf(&c, "      - {name: gpu%d, url: %q%s}\n", n, b.URL, slots)
 	}
 	for n, url := range s.others {
-		fmt.Fprintf(&c, "      - {name: other%d, url: %q}\n", n, url)
+		fmt.Fprintf(&c, "      - {name: other%d, url: %q%s}\n", n, url, slots)
 	}
 	fmt.Fprintf(&c, "models:\n  %s:\n    pool: main\n    aliases: [deepseek-ocr]\n    recipe:\n", Model)
 	fmt.Fprintf(&c, "      max_tokens: 8192\n      temperature: 0\n      skip_special_tokens: false\n")
@@ -312,4 +319,14 @@ func developmentKey(t testing.TB) string {
 		t.Fatal("config.yaml has no line `# development key: ...`")
 	}
 	return found[1]
+}
+
+// Reset sets a backend's counters to zero and forgets its recorded requests.
+func (b *Backend) Reset(t testing.TB) {
+	t.Helper()
+	res, err := http.Post(b.URL+"/sim/reset", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
 }
