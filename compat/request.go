@@ -172,11 +172,11 @@ func (p *requestReader) member(name string) error {
 		return p.countAt(name, math.MaxInt32, &r.MaxTokens)
 	case "max_tokens":
 		var limit int
-		if err := p.countAt(name, math.MaxInt32, &limit); err != nil || r.Member("max_completion_tokens") != nil {
-			return err
+		err := p.countAt(name, math.MaxInt32, &limit)
+		if newer := find(r.object.members, "max_completion_tokens"); newer == nil || newer[0] == 'n' {
+			r.MaxTokens = limit
 		}
-		r.MaxTokens = limit
-		return nil
+		return err
 	case "vllm_xargs", "chat_template_kwargs":
 		return p.guarded(name)
 	}

@@ -60,7 +60,7 @@ func TestParse_KeepsWhatTheGatewayMustKnow(t *testing.T) {
 }
 
 func TestParse_MaxCompletionTokensWins(t *testing.T) {
-	for _, limits := range []string{`"max_tokens":7,"max_completion_tokens":9`, `"max_completion_tokens":9,"max_tokens":7`, `"max_tokens":9`} {
+	for _, limits := range []string{`"max_tokens":7,"max_completion_tokens":9`, `"max_completion_tokens":9,"max_tokens":7`, `"max_tokens":9`, `"max_completion_tokens":null,"max_tokens":9`, `"max_tokens":9,"max_completion_tokens":null`} {
 		if r := parse(t, compat.Chat, `{"model":"m","messages":[],`+limits+`}`, rules); r.MaxTokens != 9 {
 			t.Errorf("%s: got %d, want 9", limits, r.MaxTokens)
 		}
