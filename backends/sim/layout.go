@@ -4,6 +4,7 @@ import (
 	"image"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // block is a paragraph that Tesseract found, in pixels.
@@ -38,10 +39,27 @@ func parseLayout(table string) []block {
 		case level == line:
 			blocks[len(blocks)-1].text += "\n"
 		case level == word:
-			blocks[len(blocks)-1].text += f[11] + " "
+			last := &blocks[len(blocks)-1]
+			last.text = joinWord(last.text, f[11])
 		}
 	}
 	return blocks
+}
+
+// joinWord puts a word behind text, with a space unless both are Chinese: each
+// Chinese character is a word to Tesseract.
+func joinWord(text, word string) string {
+	before, _ := utf8.DecodeLastRuneInString(text)
+	after, _ := utf8.DecodeRuneInString(word)
+	if isHan(before) && isHan(after) {
+		return text + word
+	}
+	return text + " " + word
+}
+
+// isHan covers ideographs, CJK punctuation and full-width forms.
+func isHan(r rune) bool {
+	return r >= 0x2e80 && r <= 0x9fff || r >= 0xf900 && r <= 0xfaff || r >= 0xff00 && r <= 0xffef || r >= 0x20000 && r <= 0x3ffff
 }
 
 func bounds(f []string) image.Rectangle {

@@ -86,12 +86,11 @@ func TestSplit_CutsLikeATokenizer(t *testing.T) {
 	}
 }
 
-func TestTidy_KeepsWordsApartAndCharactersTogether(t *testing.T) {
+func TestTidy_LeavesOneSpaceAndOneBlankLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"總 計 金 額 : 120 元\n\f":       "總計金額 : 120 元",
-		"a b\n\n\n\nc\n":            "a b\n\nc",
-		"\n  \n第 一 頁 , 共 two pages": "第一頁 , 共 two pages",
-		"統 一 編 號：１ ２":               "統一編號：１２",
+		"總計      120 元\n\f": "總計 120 元",
+		"a b\n\n\n\nc\n":    "a b\n\nc",
+		"\n  \n姓名　王小明  \n":  "姓名 王小明",
 	} {
 		if got := tidy(text); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
