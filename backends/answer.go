@@ -204,8 +204,10 @@ func (a *attempt) readRefusal(resp *http.Response) (balancer.Outcome, error) {
 		return balancer.Aborted, cause
 	}
 	err := &StatusError{Status: resp.StatusCode, Err: compat.Normalise(resp.StatusCode, body)}
-	if err.Err.Detail != "" {
-		a.pool.log.Warn("a backend failed a request", "backend", a.backend.Name, "status", resp.StatusCode, "error", err.Err)
+	if err.Err.Status != resp.StatusCode || resp.StatusCode >= 500 {
+		// The operator's matter. What the backend says is left out: it may quote
+		// the request.
+		a.pool.log.Warn("a backend failed a request", "backend", a.backend.Name, "status", resp.StatusCode)
 	}
 	if resp.StatusCode < 500 || resp.StatusCode == http.StatusNotImplemented {
 		return balancer.Refused, err // it would be refused elsewhere too

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ocrmux/backends"
 	"ocrmux/backends/sim"
 )
 
@@ -119,7 +120,25 @@ func TestPool_DoesNotWaitForABackendThatKeepsAnEndedStreamOpen(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()
-	if _, err := s.do(ctx, chat(true), &collector{}); err != nil {
-		t.Error(err)
+	if _, err := s.do(ctx, chat(true), &collector{}); err != nil || ctx.Err() != nil {
+		t.Errorf("%v, %v: want a complete answer and not the whole wait", err, ctx.Err())
+	}
+}
+
+func TestPool_HasClosedTheBodyOfWhatWasRefusedWhileItWasSent(t *testing.T) {
+	server := &connections{answer: func(c net.Conn, r *bufio.Reader, conn, request int) bool {
+		for { // a head, and never a byte of the body
+			if line, err := r.ReadString('\n'); err != nil || line == "\r\n" {
+				break
+			}
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}")
+		<-t.Context().Done() // the connection stays open
+		return false
+	}}
+	s := newStandBeforeConnections(t, server)
+	var status *backends.StatusError
+	if _, err := s.do(t.Context(), large(large(large(chat(false)))), &collector{}); !errors.As(err, &status) || status.Status != 400 {
+		t.Errorf("got %v, want the 400", err)
 	}
 }

@@ -226,6 +226,9 @@ func TestPool_MovesWhatLostItsConnection(t *testing.T) {
 				t.Fatalf("%s: %v, want an answer from the other", name, err)
 			}
 		}
+		if n := server.count(); n != 1 {
+			t.Errorf("%s: sent %d times, want no replay of what a fresh connection lost", name, n)
+		}
 		outcome := "lost"
 		if name == "inside a head's line" { // net/http takes it for nonsense
 			outcome = "failed"

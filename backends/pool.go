@@ -80,8 +80,8 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 }
 
 // Run probes the backends and lets the balancer's time pass until ctx ends,
-// which is no error. Requests may be in Do before, during and after; without
-// Run none of them waits forever only if its ctx ends.
+// which is no error. It must outlive the calls of Do: without it a backend that
+// falls silent is not noticed, and waiting ends with the caller's ctx alone.
 func (p *Pool) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, name := range p.names {

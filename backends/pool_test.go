@@ -223,8 +223,12 @@ func TestPool_CallsNothingCompleteThatIsNotTheDialect(t *testing.T) {
 			w.Header().Set("Content-Type", c.contentType)
 			_, _ = w.Write([]byte(c.answer))
 		})
-		if _, err := s.do(t.Context(), chat(c.stream), &collector{}); !errors.Is(err, backends.ErrMalformed) {
+		var sink collector
+		if _, err := s.do(t.Context(), chat(c.stream), &sink); !errors.Is(err, backends.ErrMalformed) {
 			t.Errorf("%s: %v, want %v", c.name, err, backends.ErrMalformed)
+		}
+		if begins := c.stream && c.contentType == "text/event-stream"; sink.done || begins != (len(sink.begins) == 1) {
+			t.Errorf("%s: the sink was begun %d times, done %v", c.name, len(sink.begins), sink.done)
 		}
 	}
 	s := newStandBefore(t, func(w http.ResponseWriter, r *http.Request) {
