@@ -89,3 +89,7 @@ func writeBytes(w http.ResponseWriter, status int, contentType string, body []by
 func handleUnknown(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusNotFound, map[string]string{"detail": "Not Found"})
 }
+
+func handleOtherMethod(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusMethodNotAllowed, map[string]string{"detail": "Method Not Allowed"})
+}

@@ -157,6 +157,9 @@ func TestKey_GuardsOnlyV1(t *testing.T) {
 			t.Errorf("%s: got %d %s", path, status, body)
 		}
 	}
+	if status, body := get(chatPath, "secret"); status != 405 || body != `{"detail":"Method Not Allowed"}` {
+		t.Errorf("wrong method: got %d %s", status, body)
+	}
 	if status, body := get("/nowhere", ""); status != 404 || body != `{"detail":"Not Found"}` {
 		t.Errorf("unknown route: got %d %s", status, body)
 	}

@@ -32,7 +32,7 @@ type Config struct {
 	MaxModelLen int
 	// MaxNumSeqs is how many requests run at once; the rest wait. Default 256.
 	MaxNumSeqs int
-	// Timing fixes the service time. Nil models one GPU, see modelled.
+	// Timing fixes the service time. Nil models one large GPU: see pace.
 	Timing *Timing
 	// Speed divides every modelled or fixed time. Default 1.
 	Speed float64
@@ -118,6 +118,9 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /load", s.handleLoad)
 	mux.Handle("GET /metrics", s.metrics.handler())
 	mux.HandleFunc("/", handleUnknown)
+	for _, path := range []string{"/v1/chat/completions", "/v1/completions", "/v1/models", "/health"} {
+		mux.HandleFunc(path, handleOtherMethod)
+	}
 
 	control := http.NewServeMux()
 	control.HandleFunc("GET /sim/faults", s.handleFaults)
