@@ -2,9 +2,10 @@
 
 version := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-# Tests that start whole processes measure time: they run after the others, one
-# package after another, so that nothing else takes the processors from them.
-processes := ./test/e2e/... ./test/sdk/...
+# Packages whose tests start processes. They run after the others and one after
+# another, so that nothing else takes the processors from what they time, and
+# without the race detector, which does not see into other processes.
+processes := /samples/|/test/(pages|e2e|hostile|sdk)
 
 # Style and common mistakes, found by one tool of one version.
 golangci_lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -31,8 +32,8 @@ test: ## everything that CI runs: vet, unit tests with -race, processes, SDKs
 	scripts/need test
 	go vet ./...
 	$(MAKE) --no-print-directory build
-	go test -race $$(go list ./... | grep -v $(foreach package,$(processes),-e /$(package:./%/...=%)))
-	go test -race -count=1 -p 1 $(processes)
+	go test -race $$(go list ./... | grep -vE '$(processes)')
+	go test -count=1 -p 1 $$(go list ./... | grep -E '$(processes)')
 
 lint: ## check style and common mistakes; the first time takes minutes to compile
 	go run $(golangci_lint) run --config scripts/golangci.yaml ./...
