@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	openai "github.com/sashabaranov/go-openai"
+
+	"ocrmux/test/stand"
 )
 
 // command is what a driver is told: "whole", "plain" (stream, plain iteration),
@@ -71,10 +73,10 @@ func (p *process) carryOut(c command, began func()) (answer, error) {
 
 // startDriver runs a driver program against the stand; it ends with the test,
 // and fails the test if it did not end well.
-func startDriver(t *testing.T, s *stand, name string, args ...string) driver {
+func startDriver(t *testing.T, s *stand.Stand, name string, args ...string) driver {
 	t.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "OPENAI_BASE_URL="+s.url+"/v1", "OPENAI_API_KEY="+s.key)
+	cmd.Env = append(os.Environ(), "OPENAI_BASE_URL="+s.Routers[0].URL+"/v1", "OPENAI_API_KEY="+s.Key)
 	stderr := new(strings.Builder)
 	cmd.Stderr = stderr
 	stdin, err := cmd.StdinPipe()
@@ -97,22 +99,22 @@ func startDriver(t *testing.T, s *stand, name string, args ...string) driver {
 	return &process{stdin: stdin, stdout: bufio.NewReader(stdout), stderr: stderr}
 }
 
-func startPython(t *testing.T, s *stand) driver {
+func startPython(t *testing.T, s *stand.Stand) driver {
 	t.Helper()
-	return startDriver(t, s, root+"/.venv/bin/python", "python/driver.py")
+	return startDriver(t, s, stand.Repository(".venv/bin/python"), "python/driver.py")
 }
 
-func startNode(t *testing.T, s *stand) driver {
+func startNode(t *testing.T, s *stand.Stand) driver {
 	t.Helper()
-	return startDriver(t, s, root+"/test/sdk/node/node_modules/.bin/node", "node/driver.mjs")
+	return startDriver(t, s, stand.Repository("test/sdk/node/node_modules/.bin/node"), "node/driver.mjs")
 }
 
 // goSDK is go-openai, which has no .stream() helper.
-type goSDK struct{ stand *stand }
+type goSDK struct{ stand *stand.Stand }
 
 func (g goSDK) client(key string) *openai.Client {
 	config := openai.DefaultConfig(key)
-	config.BaseURL = g.stand.url + "/v1"
+	config.BaseURL = g.stand.Routers[0].URL + "/v1"
 	return openai.NewClientWithConfig(config)
 }
 
@@ -126,7 +128,7 @@ func (g goSDK) carryOut(c command, began func()) (answer, error) {
 
 func (g goSDK) ask(c command, began func()) (string, error) {
 	ctx := context.Background()
-	client := g.client(g.stand.key)
+	client := g.client(g.stand.Key)
 	switch c.Do {
 	case "whole":
 		whole, err := client.CreateChatCompletion(ctx, g.question(c))
@@ -139,7 +141,7 @@ func (g goSDK) ask(c command, began func()) (string, error) {
 	case "models":
 		return listModels(ctx, client)
 	case "badkey":
-		return listModels(ctx, g.client(g.stand.key[:len(g.stand.key)-1]+"~"))
+		return listModels(ctx, g.client(g.stand.Key[:len(g.stand.Key)-1]+"~"))
 	}
 	return "", fmt.Errorf("go-openai cannot %q", c.Do)
 }

@@ -3,8 +3,8 @@
 // and go-openai.
 //
 // Each SDK is a driver that carries out commands ([driver]); the Python and Node
-// ones are programs in python/ and node/. They talk to a router and two stand-in
-// backends, all built binaries in processes of their own ([stand]).
+// ones are programs in python/ and node/. They talk to a router before two
+// stand-in backends, all of them built binaries in processes of their own.
 package sdk_test
 
 import (
@@ -16,12 +16,18 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 
 	"ocrmux/test/pages"
+	"ocrmux/test/stand"
 )
+
+// uncached makes every answer a backend's own.
+const uncached = "cache: {max_bytes: 0}"
 
 var deaths = flag.Int("deaths", 8, "mid-stream deaths of a backend for every SDK and way of reading")
 
@@ -33,7 +39,7 @@ type way struct {
 }
 
 func TestSDKs_ReadTheSameTextInEveryWay(t *testing.T) {
-	s := startStand(t, "-engine", "tesseract")
+	s := stand.New(t, stand.Options{Sim: []string{"-engine", "tesseract"}, Config: uncached})
 	ways := []way{
 		{name: "Python", driver: startPython(t, s)},
 		{name: "Node", driver: startNode(t, s)},
@@ -74,7 +80,7 @@ func TestSDKs_ReadTheSameTextInEveryWay(t *testing.T) {
 }
 
 func TestSDKs_ListModelsAndRefuseABadKey(t *testing.T) {
-	s := startStand(t, "-engine", "synthetic")
+	s := stand.New(t, stand.Options{})
 	for _, w := range []struct {
 		way
 		badKey string // the class of the error
@@ -85,8 +91,8 @@ func TestSDKs_ListModelsAndRefuseABadKey(t *testing.T) {
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			list := strings.Split(succeed(t, w.way, command{Do: "models"}), "\n")
-			if joined := strings.Join(list, " "); !strings.Contains(joined, model) || !strings.Contains(joined, "deepseek-ocr") {
-				t.Errorf("models %q, want %q and its alias", list, model)
+			if joined := strings.Join(list, " "); !strings.Contains(joined, stand.Model) || !strings.Contains(joined, "deepseek-ocr") {
+				t.Errorf("models %q, want %q and its alias", list, stand.Model)
 			}
 			refused, err := w.driver.carryOut(command{Do: "badkey"}, func() {})
 			if err != nil {
@@ -102,7 +108,12 @@ func TestSDKs_ListModelsAndRefuseABadKey(t *testing.T) {
 // A stream that lost its backend must never look like one that ended well. All
 // ways read at once; each death ends all of their streams.
 func TestSDKs_RaiseAnErrorForEveryDeathMidStream(t *testing.T) {
-	s := startStand(t, "-engine", "synthetic", "-tokens", "40", "-ttft", "20ms", "-tpot", "5ms")
+	s := stand.New(t, stand.Options{
+		Sim:    []string{"-tokens", "40", "-ttft", "20ms", "-tpot", "5ms"},
+		Config: uncached,
+		// These backends fail on purpose: the router forgives them at once.
+		Pool: "health: {interval: 100ms}\nbreaker: {open_min: 10ms, open_max: 20ms}",
+	})
 	ways := []way{
 		{"Python, plain iteration", startPython(t, s), "plain"},
 		{"Python, .stream()", startPython(t, s), "helper"},
@@ -119,14 +130,16 @@ func TestSDKs_RaiseAnErrorForEveryDeathMidStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := s.backends[0].countEvents(t, question(page, "plain", "Free OCR.")) - 1
+	last := countEvents(t, s.Backends[0].URL, question(page, "plain", "Free OCR.")) - 1
 	random := rand.New(rand.NewPCG(seed, 0))
 
 	raised := make(map[string]int)
 	for round := range *deaths {
 		d := deathOf(round, random, last)
-		s.setFaults(t, d.faults)
-		for i, said := range s.readAll(t, ways, page, d) {
+		for _, b := range s.Backends {
+			b.SetFaults(t, d.faults)
+		}
+		for i, said := range readAll(t, s, ways, page, d) {
 			switch {
 			case said.Text != nil:
 				t.Errorf("round %d, %s: %s: a false success with %d bytes of text", round, d.name, ways[i].name, len(*said.Text))
@@ -137,20 +150,21 @@ func TestSDKs_RaiseAnErrorForEveryDeathMidStream(t *testing.T) {
 			}
 		}
 		if d.kill {
-			for _, b := range s.backends {
-				b.start(t)
+			for _, b := range s.Backends {
+				b.Restart(t)
 			}
-			s.waitForBackends(t)
 		}
-		waitFor(t, s.url+"/readyz")
+		stand.WaitFor(t, s.Routers[0].Admin+"/readyz")
 	}
 	for _, w := range ways {
 		t.Logf("%s: %d deaths, %d errors raised", w.name, *deaths, raised[w.name])
 	}
 
 	// Nobody is held to be dead who lives: the same readers succeed now.
-	s.setFaults(t, nil)
-	for i, said := range s.readAll(t, ways, page, death{}) {
+	for _, b := range s.Backends {
+		b.SetFaults(t, nil)
+	}
+	for i, said := range readAll(t, s, ways, page, death{}) {
 		if said.Text == nil {
 			t.Errorf("after the deaths: %s: %s: %s, want a text", ways[i].name, said.Error, said.Message)
 		}
@@ -187,9 +201,9 @@ func deathOf(round int, random *rand.Rand, last int) death {
 	}
 }
 
-// countEvents asks the backend itself, as the router does, and counts the events
+// countEvents asks a backend itself, as the router does, and counts the events
 // of its answer.
-func (b *backend) countEvents(t *testing.T, c command) int {
+func countEvents(t *testing.T, backend string, c command) int {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{
 		"model": c.Model, "stream": true,
@@ -202,7 +216,7 @@ func (b *backend) countEvents(t *testing.T, c command) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := http.Post(b.url+"/v1/chat/completions", "application/json", bytes.NewReader(body))
+	answer, err := http.Post(backend+"/v1/chat/completions", "application/json", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +234,7 @@ func (b *backend) countEvents(t *testing.T, c command) int {
 // readAll lets all ways read at once, each a question of its own. In a death by
 // kill -9 it kills when all of them have received text. Answers stand in the
 // order of ways.
-func (s *stand) readAll(t *testing.T, ways []way, page pages.Page, d death) []answer {
+func readAll(t *testing.T, s *stand.Stand, ways []way, page pages.Page, d death) []answer {
 	t.Helper()
 	answers, failures := make([]answer, len(ways)), make([]error, len(ways))
 	var readers, beginnings sync.WaitGroup
@@ -235,8 +249,8 @@ func (s *stand) readAll(t *testing.T, ways []way, page pages.Page, d death) []an
 	}
 	beginnings.Wait()
 	if d.kill {
-		for _, b := range s.backends {
-			b.kill()
+		for _, b := range s.Backends {
+			b.Kill(t)
 		}
 	}
 	readers.Wait()
@@ -262,5 +276,18 @@ func succeed(t *testing.T, w way, c command) string {
 
 func question(page pages.Page, do, prompt string) command {
 	picture := base64.StdEncoding.EncodeToString(page.PNG())
-	return command{Do: do, Model: model, Image: "data:image/png;base64," + picture, Prompt: prompt}
+	return command{Do: do, Model: stand.Model, Image: "data:image/png;base64," + picture, Prompt: prompt}
+}
+
+// TestMain brings the SDKs, or says in a line what cannot be had.
+func TestMain(m *testing.M) {
+	for _, sdk := range []string{"python", "node"} {
+		bring := exec.Command(stand.Repository("scripts/sdk"), sdk)
+		bring.Stdout, bring.Stderr = os.Stderr, os.Stderr
+		if err := bring.Run(); err != nil {
+			fmt.Fprintf(os.Stderr, "scripts/sdk %s: %v\n", sdk, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
 }
