@@ -8,7 +8,7 @@ import (
 )
 
 func TestSynthetic_PagesAreAsLongAsRealOnes(t *testing.T) {
-	const pages = 2000
+	const pages = 1000
 	var lengths []int
 	loops, repeats := 0, 0
 	for i := range pages {
