@@ -10,8 +10,10 @@ processes := /samples/|/test/(pages|e2e|hostile|sdk)
 # Style and common mistakes, found by one tool of one version.
 golangci_lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-# Where process tests find what `build` made; alone, they build it themselves.
+# Where process tests find what `build` made (alone, they build it themselves)
+# and Debian's HAProxy.
 export OCRMUX_BIN := $(CURDIR)/bin
+export PATH := $(PATH):/usr/sbin
 
 .PHONY: help build run samples test lint bench soak ready clean
 .DEFAULT_GOAL := help
