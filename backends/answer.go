@@ -1,7 +1,6 @@
 package backends
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"mime"
@@ -37,7 +36,7 @@ func (s *scratch) free() {
 }
 
 // readStream pumps events into the sink until the answer has ended as a whole.
-func (a *attempt) readStream(resp *http.Response) (balancer.Outcome, error) {
+func (a *attempt) readStream(resp *answer) (balancer.Outcome, error) {
 	if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t != "text/event-stream" {
 		return balancer.Failed, fmt.Errorf("%w: not an event stream", ErrMalformed)
 	}
@@ -49,13 +48,13 @@ func (a *attempt) readStream(resp *http.Response) (balancer.Outcome, error) {
 	defer s.free()
 	p := pump{attempt: a, chunk: &s.chunk, ending: compat.Ending{Dialect: a.request.Dialect}}
 	for {
-		n, err := resp.Body.Read(s.buf)
+		n, err := resp.read(s.buf)
 		if n > 0 && !p.ending.Complete() {
 			if outcome, err := p.feed(s.buf[:n]); err != nil {
 				return outcome, err
 			}
 			if p.ending.Complete() {
-				timer := time.AfterFunc(maxTail, func() { a.cancel(errOver) })
+				timer := time.AfterFunc(maxTail, func() { a.interrupt(errOver) })
 				defer timer.Stop()
 			}
 		}
@@ -142,7 +141,7 @@ func (a *attempt) give(raw []byte, c *compat.Chunk) (balancer.Outcome, error) {
 }
 
 // readWhole hands a whole JSON answer to the sink.
-func (a *attempt) readWhole(resp *http.Response) (balancer.Outcome, error) {
+func (a *attempt) readWhole(resp *answer) (balancer.Outcome, error) {
 	s := scratches.Get().(*scratch)
 	defer s.free()
 	body, err := a.readBody(resp, s, maxWhole)
@@ -168,7 +167,7 @@ func (a *attempt) readWhole(resp *http.Response) (balancer.Outcome, error) {
 }
 
 // readBody reads an answer as far as limit and one byte more.
-func (a *attempt) readBody(resp *http.Response, s *scratch, limit int) ([]byte, error) {
+func (a *attempt) readBody(resp *answer, s *scratch, limit int) ([]byte, error) {
 	n := 0
 	for n <= limit {
 		if !a.progress() {
@@ -177,7 +176,7 @@ func (a *attempt) readBody(resp *http.Response, s *scratch, limit int) ([]byte, 
 		if n == len(s.buf) {
 			s.buf = append(s.buf, make([]byte, len(s.buf))...)
 		}
-		m, err := resp.Body.Read(s.buf[n:min(len(s.buf), limit+1)])
+		m, err := resp.read(s.buf[n:min(len(s.buf), limit+1)])
 		n += m
 		if err == io.EOF {
 			break
@@ -190,17 +189,17 @@ func (a *attempt) readBody(resp *http.Response, s *scratch, limit int) ([]byte, 
 }
 
 // readRefusal turns an answer other than 200 into an error.
-func (a *attempt) readRefusal(resp *http.Response) (balancer.Outcome, error) {
+func (a *attempt) readRefusal(resp *answer) (balancer.Outcome, error) {
 	if resp.StatusCode < 400 {
 		return balancer.Failed, fmt.Errorf("%w: status %d", ErrMalformed, resp.StatusCode)
 	}
 	s := scratches.Get().(*scratch)
 	defer s.free()
 	// The status has said the most: what does not come soon is not waited for.
-	timer := time.AfterFunc(maxTail, func() { a.cancel(errOver) })
+	timer := time.AfterFunc(maxTail, func() { a.interrupt(errOver) })
 	defer timer.Stop()
 	body, _ := a.readBody(resp, s, maxRefusal)
-	if cause := context.Cause(a.ctx); cause != nil && cause != errOver {
+	if cause := a.interrupted(); cause != nil && cause != errOver {
 		return balancer.Aborted, cause
 	}
 	err := &StatusError{Status: resp.StatusCode, Err: compat.Normalise(resp.StatusCode, body)}

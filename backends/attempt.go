@@ -12,9 +12,9 @@ import (
 type attempt struct {
 	*exchange
 	backend *backend
-	ctx     context.Context // ends with the caller's, by a move, or when the attempt is over
-	cancel  context.CancelCauseFunc
+	ctx     context.Context // the caller's
 	began   time.Time
+	interruption
 
 	// Under pool.mu. A void attempt is no longer the balancer's: nothing of its
 	// answer may be given out, and its end is not reported.
@@ -26,15 +26,13 @@ type attempt struct {
 
 // newAttempt is called under pool.mu.
 func newAttempt(ctx context.Context, x *exchange, b *backend) *attempt {
-	a := &attempt{exchange: x, backend: b, began: time.Now()}
-	a.ctx, a.cancel = context.WithCancelCause(ctx)
-	return a
+	return &attempt{exchange: x, backend: b, ctx: ctx, began: time.Now()}
 }
 
 // run sends, reads and settles. again: the exchange is back in the queue (or
 // refused there) because of err.
 func (a *attempt) run() (again bool, err error) {
-	defer a.cancel(errOver)
+	defer context.AfterFunc(a.ctx, func() { a.interrupt(context.Cause(a.ctx)) })()
 	outcome, err := a.perform()
 	return a.settle(outcome, err)
 }
@@ -42,12 +40,11 @@ func (a *attempt) run() (again bool, err error) {
 // perform brings the answer into the sink. When it returns, nothing of the
 // attempt is left: the answer is closed and so is the request's body.
 func (a *attempt) perform() (balancer.Outcome, error) {
-	defer a.wire.drained.Wait()
 	resp, err := a.send()
 	if err != nil {
 		return a.broken(err)
 	}
-	defer resp.Body.Close()
+	defer resp.close()
 	switch {
 	case resp.StatusCode != http.StatusOK:
 		return a.readRefusal(resp)

@@ -12,7 +12,8 @@ import (
 // backend is one server as the pool knows it.
 type backend struct {
 	Backend
-	routes        [3]*http.Request // by compat.Dialect: what does not change from request to request
+	heads         [3][2][]byte // of requests, by compat.Dialect and whether a stream is wanted: all that does not change
+	conns         *conns
 	health        *url.URL
 	list          *url.URL
 	authorization []string // nil without a key
@@ -41,15 +42,18 @@ func newBackend(cfg Backend, m *metrics) *backend {
 	base, _ := cfg.base()
 	b := &backend{
 		Backend: cfg,
+		conns:   newConns(base),
 		health:  at(base, "/health"),
 		list:    at(base, "/v1/models"),
 		metrics: m.forBackend(cfg.Name),
 	}
-	for _, d := range []compat.Dialect{compat.Chat, compat.Completions, compat.Responses} {
-		b.routes[d] = newRequest(http.MethodPost, at(base, d.Path()))
-	}
 	if cfg.APIKey != "" {
 		b.authorization = []string{"Bearer " + cfg.APIKey}
+	}
+	for _, d := range []compat.Dialect{compat.Chat, compat.Completions, compat.Responses} {
+		for stream, accept := range []string{"application/json", "text/event-stream"} {
+			b.heads[d][stream] = requestHead(base, d.Path(), accept, cfg.APIKey)
+		}
 	}
 	return b
 }

@@ -190,7 +190,7 @@ func (x *exchange) move() {
 		return
 	}
 	x.running.void = true
-	x.running.cancel(errMoved)
+	x.running.interrupt(errMoved)
 }
 
 // leave gives back whatever the exchange still holds: its place in the queue,

@@ -40,9 +40,7 @@ type Pool struct {
 	backends map[string]*backend
 	names    []string // of backends, as configured
 
-	work  *http.Transport // requests; keeps connections
-	fresh *http.Transport // replays; never reuses one
-	probe *http.Transport // health, so that it never waits behind work
+	probe *http.Transport
 
 	limits atomic.Pointer[map[string]int] // smallest max_model_len by model
 
@@ -61,13 +59,10 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 		cfg:       cfg,
 		log:       deps.Log.With("pool", cfg.Name),
 		backends:  make(map[string]*backend),
-		work:      newTransport(),
-		fresh:     newTransport(),
-		probe:     newTransport(),
+		probe:     newProbeTransport(),
 		balancer:  balancer.New(cfg.balancer(), rand.Uint64()),
 		exchanges: make(map[*balancer.Ticket]*exchange),
 	}
-	p.fresh.DisableKeepAlives = true
 	p.metrics = newMetrics(p)
 	for _, b := range cfg.Backends {
 		p.backends[b.Name] = newBackend(b, p.metrics)
@@ -91,16 +86,24 @@ func (p *Pool) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		select {
-		case now := <-ticker.C:
+		case <-ticker.C:
+			now := time.Now() // not the ticker's, which may be from before a pause
 			p.advance(func() []balancer.Effect { return p.balancer.Tick(now) })
+			p.reap(now, false)
 		case <-ctx.Done():
 		}
 	}
 	wg.Wait()
-	for _, t := range []*http.Transport{p.work, p.fresh, p.probe} {
-		t.CloseIdleConnections()
-	}
+	p.probe.CloseIdleConnections()
+	p.reap(time.Now(), true)
 	return nil
+}
+
+// reap closes connections that have been idle for too long, or all of them.
+func (p *Pool) reap(now time.Time, all bool) {
+	for _, b := range p.backends {
+		b.conns.reap(now, all)
+	}
 }
 
 // advance puts one event that may change a backend's state to the balancer,

@@ -165,7 +165,7 @@ func (p *Pool) MaxModelLen(model string) int {
 // get returns the body of a 200.
 func (p *Pool) get(ctx context.Context, b *backend, u *url.URL) ([]byte, error) {
 	req := newRequest(http.MethodGet, u).WithContext(ctx)
-	req.Header = http.Header{"Accept": {"*/*"}, "User-Agent": userAgent}
+	req.Header = http.Header{"Accept": {"*/*"}, "User-Agent": []string{userAgent}}
 	if b.authorization != nil {
 		req.Header["Authorization"] = b.authorization
 	}

@@ -55,21 +55,14 @@ func (s *Server) readBody(rc *fasthttp.RequestCtx, x *exchange, limit int64, que
 	if need <= 0 || rc.RequestBodyStream() == nil {
 		return nil, nil
 	}
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(x.ctx, queue)
-	defer cancel()
-	held, err := s.memory.take(ctx, need)
+	waited, err := s.holdMemory(x, need, queue)
 	if err != nil {
-		if x.ctx.Err() != nil {
-			return nil, context.Cause(x.ctx)
-		}
-		return nil, errNoRoom
+		return nil, err
 	}
-	x.held = held
-	if time.Since(began) > time.Second { // the client was made to wait: its time begins now
+	if waited { // the client's time begins now
 		_ = rc.Conn().SetReadDeadline(time.Now().Add(s.timeForBody(need)))
 	}
-	began = time.Now()
+	began := time.Now()
 	body, err := s.readAll(rc.RequestBodyStream(), x, length, limit)
 	x.upload = time.Since(began)
 	if length < 0 { // give back what it did not become
@@ -77,6 +70,23 @@ func (s *Server) readBody(rc *fasthttp.RequestCtx, x *exchange, limit int64, que
 		x.held = min(x.held, int64(cap(body)))
 	}
 	return body, bodyError(err)
+}
+
+// holdMemory takes n bytes for the exchange, waiting for them at most queue.
+func (s *Server) holdMemory(x *exchange, n int64, queue time.Duration) (waited bool, err error) {
+	var ok bool
+	if x.held, ok = s.memory.try(n); ok {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(x.ctx, queue)
+	defer cancel()
+	if x.held, err = s.memory.take(ctx, n); err == nil {
+		return true, nil
+	}
+	if x.ctx.Err() != nil {
+		return true, context.Cause(x.ctx)
+	}
+	return true, errNoRoom
 }
 
 // readAll reads length bytes, or to the end where length is negative.

@@ -76,9 +76,12 @@ func reason(err error) string {
 	var flaskError *legacy.Error
 	var status *backends.StatusError
 	var limit *auth.LimitError
+	var throttled *auth.Throttled
 	switch {
 	case errors.As(err, &limit):
 		return "limit " + limit.Limit
+	case errors.As(err, &throttled):
+		return "throttled"
 	case errors.As(err, &status):
 		return "backend answered " + strconv.Itoa(status.Status)
 	case errors.As(err, &known):

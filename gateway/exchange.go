@@ -39,7 +39,7 @@ type exchange struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
-	watch  watched
+	client *clientConn // while it is watched
 
 	identity *auth.Identity
 	lease    auth.Lease
@@ -83,7 +83,9 @@ func (x *exchange) within(d time.Duration) {
 
 // watchClient cancels the exchange when its client hangs up.
 func (x *exchange) watchClient() {
-	x.watch = x.s.hangups.add(x.conn, func() { x.cancel(errClientGone) })
+	if x.client = clientOf(x.conn); x.client != nil {
+		x.client.watch(func() { x.cancel(errClientGone) })
+	}
 }
 
 // left is how much of d, counted from the beginning, there still is.
@@ -95,7 +97,9 @@ func (x *exchange) left(d time.Duration) time.Duration {
 // runs once, whoever comes first.
 func (x *exchange) finish() {
 	x.once.Do(func() {
-		x.s.hangups.remove(x.watch)
+		if x.client != nil {
+			x.client.unwatch()
+		}
 		if x.timer != nil {
 			x.timer.Stop()
 		}

@@ -1,27 +1,18 @@
 package gateway
 
 import (
-	"net"
 	"os"
-	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// hangups tells when the client of a request in progress goes away, which
-// neither fasthttp nor a write in the middle of a silence would. All sockets
-// that are being worked for stand in one epoll set; its own descriptor waits in
-// the runtime's poller, so that no thread is spent on it. A half-closed
-// connection counts as gone.
-type hangups struct {
-	fd   int      // the epoll set
-	file *os.File // the same, for the runtime's poller
+// poller is one epoll set of all connections. Its own descriptor waits in the
+// runtime's poller, so that no thread is spent on it. What is closed leaves the
+// set by itself.
+type poller struct {
+	fd   int
+	file *os.File // the same descriptor, as the runtime knows it
 	done chan struct{}
-
-	mu    sync.Mutex
-	next  uint64
-	calls map[uint64]func()
 }
 
 func newHangups() (*hangups, error) {
@@ -33,69 +24,31 @@ func newHangups() (*hangups, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	h := &hangups{
-		fd:    fd,
-		file:  os.NewFile(uintptr(fd), "hangups"),
-		done:  make(chan struct{}),
-		calls: make(map[uint64]func()),
+		poller: poller{fd: fd, file: os.NewFile(uintptr(fd), "hangups"), done: make(chan struct{})},
+		conns:  make(map[uint64]*clientConn),
 	}
 	go h.run()
 	return h, nil
 }
 
-// watched is a connection in the set; the zero value is none.
-type watched struct {
-	raw syscall.RawConn
-	id  uint64
-}
-
-// add calls gone, once and soon, when the client of c has hung up. What add
-// returns must be given to remove before c is used for anything else.
-func (h *hangups) add(c net.Conn, gone func()) watched {
-	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
-		c = t.NetConn()
-	}
-	sc, ok := c.(syscall.Conn)
-	if !ok {
-		return watched{}
-	}
-	raw, err := sc.SyscallConn()
+// add enters a connection. One that is closed already cannot hang up any more.
+func (p *poller) add(c *clientConn) {
+	raw, err := c.SyscallConn()
 	if err != nil {
-		return watched{}
-	}
-	h.mu.Lock()
-	h.next++
-	w := watched{raw: raw, id: h.next}
-	h.calls[w.id] = gone
-	h.mu.Unlock()
-	ev := unix.EpollEvent{
-		Events: unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR | unix.EPOLLONESHOT,
-		Fd:     int32(uint32(w.id)), Pad: int32(uint32(w.id >> 32)), // together the 64 bits of user data
-	}
-	err = raw.Control(func(fd uintptr) {
-		_ = unix.EpollCtl(h.fd, unix.EPOLL_CTL_ADD, int(fd), &ev)
-	})
-	if err != nil { // the connection is closed already
-		gone()
-	}
-	return w
-}
-
-// remove takes the connection out of the set. A call to gone may still be under way.
-func (h *hangups) remove(w watched) {
-	if w.raw == nil {
 		return
 	}
-	_ = w.raw.Control(func(fd uintptr) { // a closed descriptor has left the set by itself
-		_ = unix.EpollCtl(h.fd, unix.EPOLL_CTL_DEL, int(fd), nil)
+	ev := unix.EpollEvent{
+		Events: unix.EPOLLRDHUP | unix.EPOLLET,                      // errors and resets are reported in any case
+		Fd:     int32(uint32(c.id)), Pad: int32(uint32(c.id >> 32)), // together the 64 bits of user data
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, int(fd), &ev)
 	})
-	h.mu.Lock()
-	delete(h.calls, w.id)
-	h.mu.Unlock()
 }
 
 func (h *hangups) run() {
-	defer close(h.done)
-	raw, err := h.file.SyscallConn()
+	defer close(h.poller.done)
+	raw, err := h.poller.file.SyscallConn()
 	if err != nil {
 		return
 	}
@@ -110,20 +63,13 @@ func (h *hangups) run() {
 			return
 		}
 		for _, ev := range events[:max(n, 0)] {
-			id := uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32
-			h.mu.Lock()
-			gone := h.calls[id]
-			delete(h.calls, id)
-			h.mu.Unlock()
-			if gone != nil {
-				gone()
-			}
+			h.ended(uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32)
 		}
 	}
 }
 
 func (h *hangups) close() error {
-	err := h.file.Close()
-	<-h.done
+	err := h.poller.file.Close()
+	<-h.poller.done
 	return err
 }

@@ -19,6 +19,16 @@ func newMemory(limit int64) *memory {
 	return &memory{room: semaphore.NewWeighted(limit), limit: limit}
 }
 
+// try takes n bytes if they are there and nobody waits.
+func (m *memory) try(n int64) (int64, bool) {
+	n = min(n, m.limit)
+	if !m.room.TryAcquire(n) {
+		return 0, false
+	}
+	m.held.Add(n)
+	return n, true
+}
+
 // take waits for n bytes, in the order of arrival, until ctx ends. What is
 // larger than all there is counts as all there is.
 func (m *memory) take(ctx context.Context, n int64) (int64, error) {

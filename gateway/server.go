@@ -159,6 +159,7 @@ func def[T comparable](v *T, standard T) {
 // Serve answers connections from ln until Shutdown. With tlsConfig it speaks
 // TLS, HTTP/1.1 only.
 func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
+	ln = s.hangups.listen(ln)
 	if tlsConfig != nil {
 		ln = tls.NewListener(ln, tlsConfig)
 	}
