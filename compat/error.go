@@ -7,7 +7,7 @@ import (
 
 // Error is an OpenAI error. All that AppendJSON and Event write is for the
 // client that caused it: Message and Param may quote its request, so they must
-// not reach a log, a metric or anybody else. Detail is the other way round.
+// not reach a log, a metric or anybody else.
 type Error struct {
 	Status     int // HTTP status
 	Message    string
@@ -16,7 +16,6 @@ type Error struct {
 	Code       string        // "" is written as null
 	RetryAfter time.Duration // 0: no retry-after header
 	NoRetry    bool          // x-should-retry: false
-	Detail     string        // what a broken backend said, for the log alone; never rendered
 }
 
 // Error returns the message for the client. To log an error pass the *Error
@@ -25,11 +24,7 @@ func (e *Error) Error() string { return e.Message }
 
 // LogValue makes an Error safe to log: it leaves out what may quote a request.
 func (e *Error) LogValue() slog.Value {
-	attrs := []slog.Attr{slog.Int("status", e.Status), slog.String("type", e.Type), slog.String("code", e.Code)}
-	if e.Detail != "" {
-		attrs = append(attrs, slog.String("detail", e.Detail))
-	}
-	return slog.GroupValue(attrs...)
+	return slog.GroupValue(slog.Int("status", e.Status), slog.String("type", e.Type), slog.String("code", e.Code))
 }
 
 // AppendJSON appends {"error":{message,type,param,code}}. error is the first

@@ -21,15 +21,14 @@ const longestMessage = 2000
 // Not so 401, 403, 404, 405 and 407: the client's key, model and path are
 // settled before a backend is asked, so these tell of the operator's
 // configuration (a wrong backend key, a model that is not served there) and
-// become Upstream, as everything else does. What such a backend said is kept
-// in Detail.
+// become Upstream, as everything else does. What such a backend said is
+// dropped: it may quote the request, so neither the client's answer nor the log
+// is a place for it.
 func Normalise(status int, body []byte) *Error {
 	said := readBackendError(body)
 	switch {
 	case status < 400, status > 499, status == 401, status == 403, status == 404, status == 405, status == 407:
-		e := Upstream()
-		e.Detail = fmt.Sprintf("status %d: %s", status, clip(strings.Join(strings.Fields(said.message), " "), 200))
-		return e
+		return Upstream()
 	case tellsContextLength(said.message):
 		return &Error{Status: 400, Type: invalidRequest, Param: "messages", Code: "context_length_exceeded", Message: said.message}
 	case status == 429:
