@@ -146,6 +146,9 @@ func TestStream_FailureInTheMiddleIsAnErrorEvent(t *testing.T) {
 			if strings.Contains(r.body, `"finish_reason":"stop"`) {
 				t.Error("a cut answer says that it is complete")
 			}
+			if m := w.metrics(); !strings.Contains(m, `ocrmux_requests_total{backend="gpu0",route="chat",status="502"} 1`) {
+				t.Error("it is not counted as a failure")
+			}
 		})
 	}
 }
@@ -215,7 +218,7 @@ func TestClientThatLeavesIsCancelledInEveryPhase(t *testing.T) {
 		go func() {
 			defer close(first)
 			w.leave("/v1/chat/completions", "application/json", chatBody(page(1), ""), func(net.Conn) {
-				w.eventually("the second was queued and left", func() bool { return strings.Contains(w.log.String(), `"end":"client gone"`) })
+				w.eventually("the second was queued and left", func() bool { return strings.Contains(w.log.String(), `"end":"the client hung up"`) })
 			})
 		}()
 		inProgress(w, 1)(nil)

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"net"
 	"strconv"
@@ -16,6 +15,10 @@ import (
 )
 
 var errPanic = errors.New("panic")
+
+// statusClientGone is how the log and the metrics count an answer that nobody
+// was there to read, as nginx does. It never reaches a client.
+const statusClientGone = 499
 
 // busyRetry is what a client is told to wait when there is no capacity.
 const busyRetry = time.Second
@@ -103,9 +106,9 @@ func reason(err error) string {
 // writeError is where an error becomes an answer, in the style of the route.
 func (s *Server) writeError(rc *fasthttp.RequestCtx, x *exchange, err error) {
 	x.err = err
-	if context.Cause(x.ctx) == errClientGone {
-		rc.SetConnectionClose() // nobody reads it; 499 is what the log and the metrics say
-		rc.SetStatusCode(499)
+	if x.gone() {
+		rc.SetConnectionClose()
+		rc.SetStatusCode(statusClientGone)
 		return
 	}
 	s.drain(rc)

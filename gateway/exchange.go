@@ -113,34 +113,51 @@ func (x *exchange) finish() {
 	})
 }
 
+// log writes the exchange's line. What does not apply is left out.
 func (x *exchange) log(gone bool) {
-	tenant := ""
-	if x.identity != nil {
-		tenant = x.identity.Tenant.Name
-	}
-	attrs := []slog.Attr{
+	var space [20]slog.Attr
+	attrs := append(space[:0],
 		slog.String("id", x.id),
 		slog.String("route", x.route),
-		slog.String("tenant", tenant),
-		slog.String("model", x.model),
 		slog.Int("status", x.status),
-		slog.String("backend", x.receipt.Backend),
-		slog.Int("attempts", x.receipt.Attempts),
-		slog.Float64("queue_ms", millis(x.receipt.Queue)),
-		slog.Float64("first_ms", millis(x.first)),
 		slog.Float64("total_ms", millis(time.Since(x.started))),
-		slog.Int("images", x.images),
-		slog.Int("prompt_tokens", x.receipt.Usage.PromptTokens),
-		slog.Int("completion_tokens", x.receipt.Usage.CompletionTokens),
-		slog.String("cache", x.cache.String()),
-		slog.Bool("stream", x.streamed),
-		slog.String("finish", x.ending),
+	)
+	text := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	count := func(key string, n int) {
+		if n > 0 {
+			attrs = append(attrs, slog.Int(key, n))
+		}
+	}
+	if x.identity != nil {
+		text("tenant", x.identity.Tenant.Name)
+	}
+	if text("model", x.model); x.model != "" {
+		text("cache", x.cache.String())
+	}
+	if text("backend", x.receipt.Backend); x.receipt.Attempts > 0 {
+		attrs = append(attrs,
+			slog.Int("attempts", x.receipt.Attempts),
+			slog.Float64("queue_ms", millis(x.receipt.Queue)),
+			slog.Float64("first_ms", millis(x.first)),
+		)
+	}
+	count("images", x.images)
+	count("prompt_tokens", x.receipt.Usage.PromptTokens)
+	count("completion_tokens", x.receipt.Usage.CompletionTokens)
+	text("finish", x.ending)
+	if x.streamed {
+		attrs = append(attrs, slog.Bool("stream", true))
 	}
 	level := slog.LevelInfo
-	if gone {
-		attrs = append(attrs, slog.String("end", "client gone"))
-	} else if x.err != nil {
-		attrs = append(attrs, slog.String("end", reason(x.err)))
+	switch {
+	case gone:
+		text("end", errClientGone.Error())
+	case x.err != nil:
+		text("end", reason(x.err))
 		if x.status >= 500 {
 			level = slog.LevelWarn
 		}

@@ -89,10 +89,12 @@ func (r *relay) fill() ([]byte, error) {
 // fail tells the client what went wrong inside the stream.
 func (r *relay) fail(w io.Writer, err error) error {
 	r.x.err = err
-	if context.Cause(r.x.ctx) == errClientGone {
+	if r.x.gone() {
 		return errClientGone
 	}
-	_, err = r.write(w, r.x.s.shown(r.x, err).Event(r.dialect))
+	e := r.x.s.shown(r.x, err)
+	r.x.status = e.Status // 200 stands in the head, but that is not how it ended
+	_, err = r.write(w, e.Event(r.dialect))
 	return err
 }
 
@@ -119,6 +121,9 @@ func (r *relay) end(err error) {
 	r.x.receipt, r.x.ending = r.stream.Close(context.Cause(r.x.ctx))
 	if err != nil && r.x.err == nil {
 		r.x.err = err
+	}
+	if r.x.gone() || r.x.err == errNotTaking {
+		r.x.status = statusClientGone
 	}
 	r.x.finish()
 }

@@ -114,6 +114,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		Handler:                      s.serve,
 		ErrorHandler:                 s.refuseUnread,
 		HeaderReceived:               s.bodyTime,
+		ConnState:                    s.turn,
 		Logger:                       quiet{deps.Log},
 		SecureErrorLogMessage:        true, // parse errors would print raw headers, keys included
 		ReadBufferSize:               maxHeader,
@@ -160,6 +161,7 @@ func def[T comparable](v *T, standard T) {
 // TLS, HTTP/1.1 only.
 func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
 	ln = s.hangups.listen(ln)
+	ln = listener{Listener: ln, s: s, plain: tlsConfig == nil}
 	if tlsConfig != nil {
 		ln = tls.NewListener(ln, tlsConfig)
 	}
