@@ -17,8 +17,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"ocrmux/test/stand"
 )
@@ -88,16 +91,26 @@ func TestCanaries_ReachNoLogMetricOrAnybodyElse(t *testing.T) {
 
 	stop, others := askInnocently(t, router, innocent, forms)
 	h := hostile{address: strings.TrimPrefix(router.URL, "http://"), key: victim, image: image}
-	for _, d := range h.misdeeds(badKey, limited) {
-		got := exchange(t, h.address, d.send)
-		if !strings.HasPrefix(got, "HTTP/1.1 "+d.want) {
-			t.Errorf("%s: answered %.120q, want status %s", d.name, got, d.want)
+	try := func(d misdeed) {
+		got, err := exchange(h.address, d.send)
+		if err != nil || !strings.HasPrefix(got, "HTTP/1.1 "+d.want) {
+			t.Errorf("%s: answered %.120q (%v), want status %s", d.name, got, err, d.want)
 		}
 		for name, form := range forms {
 			if strings.Contains(name, "secret") && strings.Contains(got, form) {
 				t.Errorf("%s: the answer has %s", d.name, name)
 			}
 		}
+	}
+	failures, refusals := h.failures(), h.refusals(badKey, limited)
+	var group errgroup.Group
+	group.SetLimit(8)
+	for _, d := range failures {
+		group.Go(func() error { try(d); return nil })
+	}
+	_ = group.Wait() // try has told
+	for _, d := range refusals {
+		try(d)
 	}
 	stop()
 	for _, m := range []*mouth{first, second} {
@@ -118,7 +131,7 @@ func TestCanaries_ReachNoLogMetricOrAnybodyElse(t *testing.T) {
 	}
 
 	metrics, status := stand.Get(t, router.Admin+"/metrics"), stand.Get(t, router.Admin+"/admin/backends")
-	router.End(t, 15) // so that the log is whole
+	router.End(t, syscall.SIGTERM) // so that the log is whole
 	for where, text := range map[string]string{"the log": router.Log(t), "/metrics": metrics, "/admin/backends": status} {
 		for name, form := range forms {
 			if at := strings.Index(strings.ToLower(text), strings.ToLower(form)); at >= 0 {
@@ -127,7 +140,7 @@ func TestCanaries_ReachNoLogMetricOrAnybodyElse(t *testing.T) {
 		}
 	}
 	t.Logf("canaries: %d requests through error paths, %d answers to others, %d lines of log at level debug, %d bytes of metrics: %d forms looked for",
-		len(h.misdeeds(badKey, limited)), others.Load(), strings.Count(router.Log(t), "\n"), len(metrics), len(forms))
+		len(failures)+len(refusals), others.Load(), strings.Count(router.Log(t), "\n"), len(metrics), len(forms))
 }
 
 // behaviours are all that a mouth can be asked for but to hang, which has its
@@ -144,16 +157,22 @@ type hostile struct {
 	image        []byte
 }
 
-func (h hostile) misdeeds(badKey, limited string) []misdeed {
-	var all []misdeed
-	add := func(name, want, send string) { all = append(all, misdeed{name, send, want}) }
+// failures are requests that a backend lets fail.
+func (h hostile) failures() (all []misdeed) {
 	for _, how := range behaviours {
-		add(how+", whole", "", h.chat(how, ""))
-		add(how+", stream", "", h.chat(how, `,"stream":true`))
-		add(how+", /ocr", "", h.ocr(canaryFile, h.image, canaryPrompt+" behave:"+how))
-		add(how+", batch", "", h.form("/ocr/batch", "files", canaryFile, h.image, canaryPrompt+" behave:"+how))
+		prompt := canaryPrompt + " behave:" + how
+		all = append(all,
+			misdeed{how + ", whole", h.chat(how, ""), ""},
+			misdeed{how + ", stream", h.chat(how, `,"stream":true`), ""},
+			misdeed{how + ", /ocr", h.ocr(canaryFile, h.image, prompt), ""},
+			misdeed{how + ", batch", h.form("/ocr/batch", "files", canaryFile, h.image, prompt), ""})
 	}
+	return all
+}
 
+// refusals are requests that the router refuses by itself.
+func (h hostile) refusals(badKey, limited string) (all []misdeed) {
+	add := func(name, want, send string) { all = append(all, misdeed{name, send, want}) }
 	body := string(chatBody(page{png: h.image}, canaryPrompt, ""))
 	with := func(old, new string) string { return h.json(strings.Replace(body, old, new, 1)) }
 	add("broken JSON", "400", with(`"messages":[`, `"messages":[`+"\x00"))
@@ -239,11 +258,10 @@ func (h hostile) post(path, contentType, body string) string {
 }
 
 // exchange sends raw bytes and returns all that comes back.
-func exchange(t *testing.T, address, request string) string {
-	t.Helper()
+func exchange(address, request string) (string, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(stand.Patience))
@@ -255,7 +273,7 @@ func exchange(t *testing.T, address, request string) string {
 	answer, _ := io.ReadAll(conn) // a reset after the answer is no matter
 	_ = conn.Close()
 	<-sent
-	return string(answer)
+	return string(answer), nil
 }
 
 // askInnocently lets others use the router until stop is called. No canary may

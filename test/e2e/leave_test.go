@@ -154,8 +154,9 @@ var gauges = []string{
 
 var leaverLabel = regexp.MustCompile(`leaver-\d+\.`)
 
+// It measures milliseconds, so it runs before the tests that run side by side,
+// until it has nothing to do but wait.
 func TestSoak_WhoLeavesCostsNothing(t *testing.T) {
-	t.Parallel()
 	m := timing{first: 500 * time.Millisecond, token: 50 * time.Millisecond, shortest: 40, most: 60} // 2.45 to 3.45 s
 	s := stand.New(t, stand.Options{
 		Backends: 4, Sim: m.args(), MaxInFlight: form(24, 40),
@@ -188,6 +189,7 @@ func TestSoak_WhoLeavesCostsNothing(t *testing.T) {
 		t.Errorf("ocrmux_cancelled_total is %v, want %d", n, len(leavers))
 	}
 	c.http.CloseIdleConnections()
+	t.Parallel()
 	for _, name := range gauges {
 		stand.Eventually(t, name+" is zero", func() bool { return router.Metric(t, name) == 0 })
 	}

@@ -93,8 +93,7 @@ func learn(t testing.TB, s *stand.Stand, c *client, m timing, n int) []page {
 			t.Fatal(err)
 		}
 		p.text, p.work = a.texts[0], m.work(a.tokens)
-		sum := sha256.Sum256(p.png)
-		if !strings.Contains(p.text, "Page "+hex.EncodeToString(sum[:4])) {
+		if !strings.Contains(p.text, heading(*p)) {
 			t.Fatalf("the text of another page: %q", p.text)
 		}
 		if a, err = c.ocr(t.Context(), *p); err != nil {
@@ -106,6 +105,12 @@ func learn(t testing.TB, s *stand.Stand, c *client, m timing, n int) []page {
 		b.SetFaults(t, nil)
 	}
 	return pages
+}
+
+// heading is in the stand-in's text of a page and of no other.
+func heading(p page) string {
+	sum := sha256.Sum256(p.png)
+	return "Page " + hex.EncodeToString(sum[:4])
 }
 
 // client asks one router, or a balancer before several.
