@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // hangups tells when the client of a request in progress goes away, which
@@ -24,44 +25,59 @@ type clientConn struct {
 	*net.TCPConn
 	hangups *hangups
 	id      uint64
+	drains  chan struct{} // as the Server's
+
+	plain   bool      // what is read is HTTP itself, not TLS
+	line    firstLine // of the request being read; its goroutine's alone
+	refused atomic.Bool
 
 	mu   sync.Mutex
 	gone bool
 	call func()
 }
 
-// listen enters every connection that ln accepts.
-func (h *hangups) listen(ln net.Listener) net.Listener { return hangupListener{ln, h} }
-
-type hangupListener struct {
-	net.Listener
-	hangups *hangups
+// listen enters every connection that ln accepts. plain says that they are not TLS.
+func (s *Server) listen(ln net.Listener, plain bool) net.Listener {
+	return clientListener{ln, s, plain}
 }
 
-func (l hangupListener) Accept() (net.Conn, error) {
+type clientListener struct {
+	net.Listener
+	s     *Server
+	plain bool
+}
+
+func (l clientListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	tcp, ok := c.(*net.TCPConn)
 	if err != nil || !ok {
 		return c, err
 	}
-	return l.hangups.enter(tcp), nil
+	client := &clientConn{
+		TCPConn: tcp, hangups: l.s.hangups, drains: l.s.drains,
+		plain: l.plain, line: firstLine{open: l.plain},
+	}
+	l.s.hangups.enter(client)
+	return client, nil
 }
 
-func (h *hangups) enter(tcp *net.TCPConn) *clientConn {
+func (h *hangups) enter(c *clientConn) {
 	h.mu.Lock()
 	h.next++
-	c := &clientConn{TCPConn: tcp, hangups: h, id: h.next}
+	c.id = h.next
 	h.conns[c.id] = c
 	h.mu.Unlock()
 	h.poller.add(c)
-	return c
 }
 
-// Close leaves the set, too.
+// Close leaves the set, too. A client that was refused may still be sending.
 func (c *clientConn) Close() error {
 	c.hangups.mu.Lock()
 	delete(c.hangups.conns, c.id)
 	c.hangups.mu.Unlock()
+	if c.refused.Load() {
+		c.linger()
+	}
 	return c.TCPConn.Close()
 }
 
