@@ -53,7 +53,7 @@ func bearer(header []byte) (token string, given bool) {
 	}
 	scheme, rest, _ := bytes.Cut(header, []byte(" "))
 	if !bytes.EqualFold(scheme, []byte("Bearer")) {
-		return string(header), true
+		return "of another scheme", true
 	}
 	return string(bytes.TrimSpace(rest)), true
 }

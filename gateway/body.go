@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -29,13 +30,28 @@ const (
 
 // bodyTime is asked by fasthttp when a head is complete: from here on the clock
 // of the body counts.
-func (s *Server) bodyTime(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	return fasthttp.RequestConfig{ReadTimeout: s.timeForBody(int64(h.ContentLength()))}
+func (s *Server) bodyTime(*fasthttp.RequestHeader) fasthttp.RequestConfig {
+	return fasthttp.RequestConfig{ReadTimeout: s.cfg.Time.Body}
 }
 
-func (s *Server) timeForBody(length int64) time.Duration {
-	length = min(max(length, 0), s.cfg.OpenAI.MaxBody)
-	return s.cfg.Time.Body + time.Duration(length/bodyPerUnit)*time.Second
+// paced reads a body and grants its client a second more for every 64 KiB that
+// have come. What was only announced earns nothing: else a client could hold the
+// memory of a large body, with a few bytes, for as long as that body may take.
+type paced struct {
+	io.Reader
+	conn  net.Conn
+	until time.Time // when the client's time is over, as it stands
+	n     int       // bytes since until was moved
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if p.n += n; p.n >= bodyPerUnit && err == nil {
+		p.until = p.until.Add(time.Duration(p.n/bodyPerUnit) * time.Second)
+		p.n %= bodyPerUnit
+		_ = p.conn.SetReadDeadline(p.until)
+	}
+	return n, err
 }
 
 // readBody reads the whole body once there is memory for it, waiting at most
@@ -59,17 +75,20 @@ func (s *Server) readBody(rc *fasthttp.RequestCtx, x *exchange, limit int64, que
 	if err != nil {
 		return nil, err
 	}
-	if waited { // the client's time begins now
-		_ = rc.Conn().SetReadDeadline(time.Now().Add(s.timeForBody(need)))
-	}
 	began := time.Now()
-	body, err := s.readAll(rc.RequestBodyStream(), x, length, limit)
+	r := &paced{Reader: rc.RequestBodyStream(), conn: rc.Conn(), until: began.Add(s.cfg.Time.Body)}
+	if waited { // the client's time begins now
+		_ = r.conn.SetReadDeadline(r.until)
+	}
+	body, err := s.readAll(r, x, length, limit)
 	x.upload = time.Since(began)
 	if length < 0 { // give back what it did not become
 		s.memory.give(x.held - min(x.held, int64(cap(body))))
 		x.held = min(x.held, int64(cap(body)))
 	}
-	return body, bodyError(err)
+	err = bodyError(err)
+	x.torn = errors.Is(err, errBrokenBody) || errors.Is(err, errSlowBody)
+	return body, err
 }
 
 // holdMemory takes n bytes for the exchange, waiting for them at most queue.
@@ -129,6 +148,25 @@ func bodyError(err error) error {
 	}
 }
 
+// settle readies a connection for the answer to a request that is refused.
+func (s *Server) settle(rc *fasthttp.RequestCtx, x *exchange) {
+	if x.torn {
+		rc.SetConnectionClose()
+	} else {
+		s.drain(rc)
+	}
+	if rc.Response.ConnectionClose() {
+		refuse(rc)
+	}
+}
+
+// refuse says that the client may still be sending when its connection is closed.
+func refuse(rc *fasthttp.RequestCtx) {
+	if c := clientOf(rc.Conn()); c != nil {
+		c.refused.Store(true)
+	}
+}
+
 // drain discards what is left of a refused request's body, so that the client,
 // which may still be sending, reads the answer instead of a reset connection.
 // Where that would cost too much the connection is closed after the answer.
@@ -136,13 +174,6 @@ func (s *Server) drain(rc *fasthttp.RequestCtx) {
 	body := rc.RequestBodyStream()
 	if body == nil {
 		return
-	}
-	length := rc.Request.Header.ContentLength()
-	if length < 0 || length > quietDrain {
-		rc.SetConnectionClose()
-	}
-	if length > drainBytes {
-		length = -1 // it will not be drained to its end in any case
 	}
 	select {
 	case s.drains <- struct{}{}:
@@ -152,7 +183,7 @@ func (s *Server) drain(rc *fasthttp.RequestCtx) {
 		return
 	}
 	_ = rc.Conn().SetReadDeadline(time.Now().Add(drainTime))
-	if _, err := io.CopyN(io.Discard, body, drainBytes); err != io.EOF {
+	if n, err := io.CopyN(io.Discard, body, drainBytes); err != io.EOF || n > quietDrain {
 		rc.SetConnectionClose()
 	}
 }

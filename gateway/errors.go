@@ -111,7 +111,7 @@ func (s *Server) writeError(rc *fasthttp.RequestCtx, x *exchange, err error) {
 		rc.SetStatusCode(statusClientGone)
 		return
 	}
-	s.drain(rc)
+	s.settle(rc, x)
 	e := s.shown(x, err)
 	h := &rc.Response.Header
 	setRetryAfter(h, e.RetryAfter)
@@ -152,6 +152,7 @@ func (s *Server) refuseUnread(rc *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		e = &compat.Error{Status: 408, Type: "invalid_request_error", Message: "The request's headers came too slowly."}
 	}
+	refuse(rc)
 	s.metrics.unread(e.Status)
 	rc.Response.Header.Set("X-Request-Id", newID())
 	rc.Response.Header.SetContentType("application/json")

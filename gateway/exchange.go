@@ -45,6 +45,7 @@ type exchange struct {
 	lease    auth.Lease
 	held     int64   // bytes of memory.bodies
 	buffer   *[]byte // the body, where it is to be used again
+	torn     bool    // nobody knows where the body ends
 
 	// What is known at the end, for the log line and the metrics.
 	status   int

@@ -27,7 +27,7 @@ func wellFormed(rc *fasthttp.RequestCtx) error {
 	if uri := h.RequestURI(); len(uri) == 0 || (uri[0] != '/' && string(uri) != "*") {
 		return errFraming // nobody uses us as a proxy
 	}
-	if connectionOf(rc.Conn()).bareLF(h) {
+	if clientOf(rc.Conn()).bareLF(h) {
 		return errFraming
 	}
 	var host, auth, length, coding int

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func (s *Server) upload(rc *fasthttp.RequestCtx, x *exchange) (*legacy.Form, *co
 		return nil, nil, err
 	}
 	body, err := s.readBody(rc, x, s.cfg.Legacy.MaxBody, x.left(s.cfg.Legacy.Timeout))
-	if err != nil && !errors.Is(err, errBrokenBody) {
+	if err != nil && !asIfEmpty(rc, err) {
 		return nil, nil, err
 	}
 	form, err := legacy.ParseForm(string(rc.Request.Header.ContentType()), body)
@@ -61,6 +62,17 @@ func (s *Server) upload(rc *fasthttp.RequestCtx, x *exchange) (*legacy.Form, *co
 	}
 	x.model = m.Name
 	return form, m, nil
+}
+
+// asIfEmpty reports whether the legacy service would have seen an empty form
+// instead of the error: it did not count a chunked body that is no form.
+func asIfEmpty(rc *fasthttp.RequestCtx, err error) bool {
+	if errors.Is(err, errTooLarge) && rc.Request.Header.ContentLength() < 0 {
+		kind, _, _ := bytes.Cut(rc.Request.Header.ContentType(), []byte(";"))
+		kind = bytes.ToLower(bytes.TrimSpace(kind))
+		return string(kind) != "multipart/form-data" && string(kind) != "application/x-www-form-urlencoded"
+	}
+	return errors.Is(err, errBrokenBody)
 }
 
 // page is what became of one image.

@@ -60,11 +60,13 @@ func (s *Server) route(rc *fasthttp.RequestCtx, x *exchange) handler {
 		return s.routeV1(x, method, string(rest))
 	}
 	x.style = flask
-	switch string(path) {
-	case "/livez":
-		return s.named(x, "livez", s.handleLive)
-	case "/readyz":
-		return s.named(x, "readyz", s.handleReady)
+	if rc.IsGet() || rc.IsHead() {
+		switch string(path) {
+		case "/livez":
+			return s.named(x, "livez", s.handleLive)
+		case "/readyz":
+			return s.named(x, "readyz", s.handleReady)
+		}
 	}
 	return s.routeLegacy(x, method, string(path))
 }
@@ -129,8 +131,8 @@ func (s *Server) routeLegacy(x *exchange, method, path string) handler {
 // html answers what needs no work. A body that nobody asked for is discarded,
 // so that its sender can read the answer.
 func (s *Server) html(status int, allow, page string) handler {
-	return func(rc *fasthttp.RequestCtx, _ *exchange) error {
-		s.drain(rc)
+	return func(rc *fasthttp.RequestCtx, x *exchange) error {
+		s.settle(rc, x)
 		rc.SetStatusCode(status)
 		rc.SetContentType(legacy.HTMLType)
 		if allow != "" {

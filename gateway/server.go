@@ -160,8 +160,7 @@ func def[T comparable](v *T, standard T) {
 // Serve answers connections from ln until Shutdown. With tlsConfig it speaks
 // TLS, HTTP/1.1 only.
 func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
-	ln = s.hangups.listen(ln)
-	ln = listener{Listener: ln, s: s, plain: tlsConfig == nil}
+	ln = s.listen(ln, tlsConfig == nil)
 	if tlsConfig != nil {
 		ln = tls.NewListener(ln, tlsConfig)
 	}

@@ -72,7 +72,7 @@ func TestEveryHostileRequestGetsItsAnswerAndNoneReachesABackend(t *testing.T) {
 	s := stand.New(t, stand.Options{
 		Backends: 1,
 		Keys:     keys,
-		HTTP:     "header_timeout: 2s\nbody_timeout: 2s",
+		HTTP:     "header_timeout: 1s\nbody_timeout: 1s",
 		Sim:      []string{"-ttft", "1ms", "-tokens", "5"},
 	})
 	goodKey = s.Key
@@ -83,7 +83,7 @@ func TestEveryHostileRequestGetsItsAnswerAndNoneReachesABackend(t *testing.T) {
 	work := make(chan *attack)
 	var wrong atomic.Int64
 	var senders sync.WaitGroup
-	for range 16 {
+	for range 24 {
 		senders.Go(func() {
 			for a := range work {
 				a = a.render(t, s.Key, a.variant)

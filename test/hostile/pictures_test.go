@@ -56,7 +56,7 @@ func gifOf(width, height int) string {
 }
 
 func jpegOf(width, height int) string {
-	b := []byte{0xff, 0xd8, 0xff, 0xc0, 0, 11, 8}
+	b := []byte("\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00\xff\xc0\x00\x0b\x08")
 	b = binary.BigEndian.AppendUint16(b, uint16(height))
 	b = binary.BigEndian.AppendUint16(b, uint16(width))
 	return string(append(b, 1, 1, 0x11, 0, 0xff, 0xd9))

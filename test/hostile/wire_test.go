@@ -102,6 +102,7 @@ func (o *outcome) follow(c net.Conn, r *bufio.Reader) {
 func (a *attack) judge(o outcome) string {
 	switch {
 	case a.either && o.status == 0 && o.ended:
+	case a.leaves && o.status == 499 && o.ended: // whoever has left is told nothing else
 	case o.status != a.status:
 		return fmt.Sprintf("status %d instead of %d (%v) %.150s", o.status, a.status, o.err, o.body)
 	case a.closed && !o.ended:
