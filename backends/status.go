@@ -10,19 +10,19 @@ import (
 
 // Status is a picture of the pool for /admin/backends, /health and metrics.
 type Status struct {
-	Pool     string
-	Queued   int
-	Backends []BackendStatus // in the order of the configuration
+	Pool     string          `json:"pool"`
+	Queued   int             `json:"queued"`
+	Backends []BackendStatus `json:"backends"` // in the order of the configuration
 }
 
 // BackendStatus is what is known of one backend.
 type BackendStatus struct {
-	Name        string
-	State       string // "unknown", "up", "suspect", "out", "down": only "up" gets new work
-	Breaker     string // "closed", "open", "trial", "probation": "open" gets none either
-	InFlight    int
-	MaxInFlight int
-	Models      []string // as it lists them; nil until then
+	Name        string   `json:"name"`
+	State       string   `json:"state"`   // "unknown", "up", "suspect", "out", "down": only "up" gets new work
+	Breaker     string   `json:"breaker"` // "closed", "open", "trial", "probation": "open" gets none either
+	InFlight    int      `json:"in_flight"`
+	MaxInFlight int      `json:"max_in_flight"`
+	Models      []string `json:"models"` // as it lists them; nil until then
 }
 
 // Status is a copy: it stays as it is.

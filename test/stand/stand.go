@@ -192,15 +192,19 @@ func (r *Router) Up(t testing.TB) int {
 
 // BackendStatus is one backend in GET /admin/backends.
 type BackendStatus struct {
-	Name, State, Breaker string
-	InFlight             int
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	Breaker  string `json:"breaker"`
+	InFlight int    `json:"in_flight"`
 }
 
 // Status is the router's own picture of its backends.
 func (r *Router) Status(t testing.TB) []BackendStatus {
 	t.Helper()
 	var v struct {
-		Pools []struct{ Backends []BackendStatus }
+		Pools []struct {
+			Backends []BackendStatus `json:"backends"`
+		} `json:"pools"`
 	}
 	GetJSON(t, r.Admin+"/admin/backends", &v)
 	return v.Pools[0].Backends
