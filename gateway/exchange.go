@@ -106,6 +106,9 @@ func (x *exchange) finish() {
 		}
 		gone := context.Cause(x.ctx) == errClientGone
 		x.cancel(context.Canceled)
+		if x.receipt.Attempts == 0 && x.status >= 500 {
+			x.lease.Refund() // nothing was attempted for it
+		}
 		x.lease.Release()
 		x.s.memory.give(x.held)
 		x.s.metrics.observe(x, gone)

@@ -133,3 +133,12 @@ func TestLimits_AreToldInHeadersAndRefusedWith429(t *testing.T) {
 		t.Errorf("got %d %v %v", r.status, code, r.header)
 	}
 }
+
+func TestLimits_ARequestThatNothingWasTriedForIsRefunded(t *testing.T) {
+	w := newWorld(t, setup{noBackend: true, keys: "tenants:\n  - name: acme\n    limits: {requests_per_minute: 1}\n"})
+	for range 3 {
+		if r := w.chat(`{"model":"deepseek-ocr","messages":[{"role":"user","content":"x"}]}`); r.status != 503 {
+			t.Fatalf("got %d %s", r.status, r.body)
+		}
+	}
+}
