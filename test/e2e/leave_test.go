@@ -2,14 +2,10 @@ package e2e_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -100,52 +96,6 @@ func stayers(t *testing.T, c *client, pages []page, n int) *load {
 	})
 }
 
-// stream reads a page by a streaming chat, which must end with [DONE].
-func (c *client) stream(ctx context.Context, p page) (string, error) {
-	body := chatBody(p, "Free OCR.", `,"stream":true`)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/v1/chat/completions", bytes.NewReader(body))
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("Authorization", "Bearer "+c.key)
-	req.Header.Set("Content-Type", "application/json")
-	res, err := c.http.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer res.Body.Close()
-	said, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %w: %s", res.Status, err, said)
-	}
-	return streamed(string(said))
-}
-
-// streamed is the text of a stream that is whole.
-func streamed(events string) (string, error) {
-	if !strings.HasSuffix(events, "data: [DONE]\n\n") {
-		return "", fmt.Errorf("a stream that does not end with [DONE]: %q", events[max(0, len(events)-200):])
-	}
-	var text strings.Builder
-	for line := range strings.Lines(events) {
-		data, ok := strings.CutPrefix(line, "data: {")
-		if !ok {
-			continue
-		}
-		var chunk struct {
-			Choices []struct{ Delta struct{ Content string } }
-			Error   any
-		}
-		if err := json.Unmarshal([]byte("{"+data), &chunk); err != nil || chunk.Error != nil {
-			return "", fmt.Errorf("%w in event %s", err, data)
-		}
-		for _, c := range chunk.Choices {
-			text.WriteString(c.Delta.Content)
-		}
-	}
-	return text.String(), nil
-}
-
 // gauges are what must be as before once nobody asks for anything.
 var gauges = []string{
 	"ocrmux_requests_in_flight", "ocrmux_queue_length", "ocrmux_backend_in_flight",
@@ -159,7 +109,7 @@ var leaverLabel = regexp.MustCompile(`leaver-\d+\.`)
 func TestSoak_WhoLeavesCostsNothing(t *testing.T) {
 	m := timing{first: 500 * time.Millisecond, token: 50 * time.Millisecond, shortest: 40, most: 60} // 2.45 to 3.45 s
 	s := stand.New(t, stand.Options{
-		Backends: 4, Sim: m.args(), MaxInFlight: form(24, 40),
+		Backends: 4, Sim: m.args(), MaxInFlight: form(22, 40),
 		Config: noCache + "\nopenai: {queue: 1m}",
 	})
 	router := s.Routers[0]

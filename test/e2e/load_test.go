@@ -10,17 +10,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"image"
 	"image/color"
 	"image/png"
-	"io"
-	"mime/multipart"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -113,123 +108,6 @@ func heading(p page) string {
 	return "Page " + hex.EncodeToString(sum[:4])
 }
 
-// client asks one router, or a balancer before several.
-type client struct {
-	url, key string
-	http     http.Client
-}
-
-func newClient(t testing.TB, url, key string) *client {
-	transport := &http.Transport{MaxIdleConnsPerHost: 256}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &client{url: url, key: key, http: http.Client{Transport: transport, Timeout: 2 * time.Minute}}
-}
-
-// answer is what came back for the pages of one request.
-type answer struct {
-	texts    []string
-	tokens   int
-	attempts int
-}
-
-// chatBody is a chat request for a page. extra are further members.
-func chatBody(p page, prompt, extra string) []byte {
-	return fmt.Appendf(nil, `{"model":%q,"messages":[{"role":"user","content":[{"type":"text","text":%q},`+
-		`{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}]}]%s}`,
-		stand.Model, prompt, base64.StdEncoding.EncodeToString(p.png), extra)
-}
-
-func (c *client) chat(ctx context.Context, p page) (answer, error) {
-	res, err := c.post(ctx, "/v1/chat/completions", "application/json", chatBody(p, "Free OCR.", ""))
-	if err != nil {
-		return answer{}, err
-	}
-	var v struct {
-		Choices []struct{ Message struct{ Content string } }
-		Usage   struct {
-			Tokens int `json:"completion_tokens"`
-		}
-	}
-	if err := json.Unmarshal(res.body, &v); err != nil || len(v.Choices) != 1 {
-		return answer{}, fmt.Errorf("%s: %w", res.body, err)
-	}
-	return answer{[]string{v.Choices[0].Message.Content}, v.Usage.Tokens, res.attempts}, nil
-}
-
-func (c *client) ocr(ctx context.Context, p page) (answer, error) {
-	res, err := c.upload(ctx, "/ocr", "file", p)
-	if err != nil {
-		return answer{}, err
-	}
-	var v struct{ Text string }
-	err = json.Unmarshal(res.body, &v)
-	return answer{texts: []string{v.Text}, attempts: res.attempts}, err
-}
-
-func (c *client) batch(ctx context.Context, pages ...page) (answer, error) {
-	res, err := c.upload(ctx, "/ocr/batch", "files", pages...)
-	if err != nil {
-		return answer{}, err
-	}
-	var v struct {
-		Results []struct{ Text, Error string }
-	}
-	err = json.Unmarshal(res.body, &v)
-	a := answer{attempts: res.attempts - len(pages) + 1}
-	for _, r := range v.Results {
-		if r.Error != "" {
-			return a, fmt.Errorf("an item of a batch: %s", r.Error)
-		}
-		a.texts = append(a.texts, r.Text)
-	}
-	return a, err
-}
-
-func (c *client) upload(ctx context.Context, path, field string, pages ...page) (reply, error) {
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	for i, p := range pages {
-		part, err := form.CreateFormFile(field, fmt.Sprintf("page-%d.png", i))
-		if err != nil {
-			return reply{}, err
-		}
-		_, _ = part.Write(p.png) // into memory
-	}
-	if err := form.Close(); err != nil {
-		return reply{}, err
-	}
-	return c.post(ctx, path, form.FormDataContentType(), body.Bytes())
-}
-
-// reply is a whole answer of status 200.
-type reply struct {
-	body     []byte
-	attempts int
-}
-
-func (c *client) post(ctx context.Context, path, contentType string, body []byte) (reply, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(body))
-	if err != nil {
-		return reply{}, err
-	}
-	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("Authorization", "Bearer "+c.key)
-	res, err := c.http.Do(req)
-	if err != nil {
-		return reply{}, err
-	}
-	defer res.Body.Close()
-	said, err := io.ReadAll(res.Body)
-	if err != nil {
-		return reply{}, err
-	}
-	if res.StatusCode != http.StatusOK {
-		return reply{}, fmt.Errorf("%s: %s (x-request-id %s)", res.Status, said, res.Header.Get("X-Request-Id"))
-	}
-	attempts, _ := strconv.Atoi(res.Header.Get("X-Ocrmux-Attempts"))
-	return reply{said, attempts}, nil
-}
-
 // done is a request that was answered, or not.
 type done struct {
 	kind     string
@@ -242,8 +120,6 @@ type done struct {
 // load is clients that ask again and again until the test says enough.
 type load struct {
 	enough context.CancelFunc
-	over   <-chan struct{}
-	ctx    context.Context
 	wg     sync.WaitGroup
 
 	mu   sync.Mutex
@@ -255,12 +131,12 @@ type load struct {
 // test only.
 func run(t testing.TB, n int, ask func(ctx context.Context, client, turn int) done) *load {
 	over, enough := context.WithCancel(t.Context())
-	l := &load{enough: enough, over: over.Done(), ctx: t.Context(), turn: make([]int, n)}
+	l := &load{enough: enough, turn: make([]int, n)}
 	for i := range n {
 		l.wg.Go(func() {
 			for turn := 0; over.Err() == nil; turn++ {
 				began := time.Now()
-				d := ask(l.ctx, i, turn)
+				d := ask(t.Context(), i, turn)
 				d.took = time.Since(began)
 				l.mu.Lock()
 				l.done = append(l.done, d)
