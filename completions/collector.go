@@ -1,7 +1,6 @@
 package completions
 
 import (
-	"bytes"
 	"errors"
 
 	"ocrmux/backends"
@@ -16,12 +15,12 @@ var errTextTooLong = errors.New("the answer is longer than 16 MiB")
 // collector is the sink of an answer that nobody reads before its end: a JSON
 // body as it came, or the text of a stream. It can be restarted at any time.
 type collector struct {
-	dialect compat.Dialect
-	text    bool // the text is wanted, not only the body
-	json    []byte
-	out     []byte
-	finish  string
-	usage   compat.Usage
+	stream bool // what comes are events, of which the text is all that is kept
+	text   bool // of a body too the text is wanted
+	json   []byte
+	out    []byte
+	finish string
+	usage  compat.Usage
 }
 
 func (c *collector) Begin(backends.Start) { c.Restart() }
@@ -30,7 +29,7 @@ func (c *collector) Take(raw []byte, chunk *compat.Chunk) error {
 	if chunk.Done {
 		return nil
 	}
-	if !bytes.HasPrefix(raw, []byte("data:")) {
+	if !c.stream {
 		c.json = append(c.json[:0], raw...)
 	}
 	if chunk.Usage != nil {
@@ -44,7 +43,7 @@ func (c *collector) Take(raw []byte, chunk *compat.Chunk) error {
 		if choice.Finish != "" {
 			c.finish = choice.Finish
 		}
-		if c.text {
+		if c.stream || c.text {
 			c.out = compat.AppendText(c.out, choice.Text)
 		}
 	}
@@ -55,13 +54,10 @@ func (c *collector) Take(raw []byte, chunk *compat.Chunk) error {
 }
 
 func (c *collector) Restart() bool {
-	*c = collector{dialect: c.dialect, text: c.text, json: c.json[:0], out: c.out[:0]}
+	*c = collector{stream: c.stream, text: c.text, json: c.json[:0], out: c.out[:0]}
 	return true
 }
 
 func (c *collector) into(a *Answer) {
-	if len(c.json) > 0 {
-		a.JSON = c.json
-	}
-	a.Text, a.Finish, a.Usage = string(c.out), c.finish, c.usage
+	a.JSON, a.Text, a.Finish, a.Usage = c.json, string(c.out), c.finish, c.usage
 }

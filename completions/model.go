@@ -3,6 +3,7 @@ package completions
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"ocrmux/compat"
@@ -55,14 +56,21 @@ func (m *Model) prepare() error {
 	return nil
 }
 
-// absent lists what is added where the client gave nothing. max_tokens is sent
-// only where the context is known to have room for it beside a page; elsewhere the
-// backend gives the answer all that its context leaves.
-func (m *Model) absent(maxModelLen int, clientBounds bool) []compat.Member {
-	members := m.Recipe.Members
-	if n := m.Recipe.MaxTokens; n > 0 && !clientBounds && maxModelLen > n+contextReserve {
-		members = append(members[:len(members):len(members)],
-			compat.Member{Name: "max_tokens", Value: strconv.AppendInt(nil, int64(n), 10)})
+// absent lists what is added where the client gave nothing; client is nil for a
+// page. max_tokens is sent only where the context is known to have room for it
+// beside a page; elsewhere the backend gives the answer all that its context
+// leaves. Several answers are only to be had by chance: vLLM refuses n above 1 at
+// temperature 0.
+func (m *Model) absent(maxModelLen int, client *compat.Request) []compat.Member {
+	members := slices.Clone(m.Recipe.Members)
+	if client != nil && client.N > 1 {
+		members = slices.DeleteFunc(members, func(m compat.Member) bool {
+			return m.Name == "temperature" && isZero(m.Value)
+		})
+	}
+	bounded := client != nil && client.MaxTokens > 0
+	if n := m.Recipe.MaxTokens; n > 0 && !bounded && maxModelLen > n+contextReserve {
+		members = append(members, compat.Member{Name: "max_tokens", Value: strconv.AppendInt(nil, int64(n), 10)})
 	}
 	return members
 }

@@ -21,7 +21,7 @@ type question struct {
 	model   string
 	recipe  [8]byte
 	image   [32]byte // SHA-256 of the image's bytes, decoded
-	prompt  string   // without image placeholders, which render alike
+	prompt  string   // without the image placeholder that vLLM adds by itself
 	members []compat.Member
 }
 
@@ -30,7 +30,7 @@ type question struct {
 func (r *Request) question() (q question, ok bool) {
 	q = question{tenant: r.Tenant, model: r.Model.Name, recipe: r.Model.Recipe.version}
 	if r.Page != nil {
-		q.image, q.prompt = digest(r.Page.Image), r.Page.Prompt
+		q.image, q.prompt = sha256.Sum256(r.Page.Image), r.Page.Prompt
 		return q, q.decide(r.Model.Recipe.Members)
 	}
 	if r.Dialect != compat.Chat || len(r.Client.Images) != 1 || r.Client.N > 1 {
@@ -65,8 +65,7 @@ func (q *question) decide(members []compat.Member) bool {
 		case "model", "messages", "stream", "stream_options", "user", "metadata", "store", "n", "seed":
 			// n is one, and a seed changes nothing at temperature 0
 		case "temperature":
-			t, err := strconv.ParseFloat(string(m.Value), 64)
-			if zero = err == nil && t == 0; !zero {
+			if zero = isZero(m.Value); !zero {
 				return false
 			}
 		case "max_tokens", "max_completion_tokens", "skip_special_tokens", "vllm_xargs", "stop", "repetition_penalty",
@@ -82,6 +81,12 @@ func (q *question) decide(members []compat.Member) bool {
 	}
 	slices.SortFunc(q.members, func(a, b compat.Member) int { return strings.Compare(a.Name, b.Name) })
 	return zero
+}
+
+// isZero reports whether a JSON value is a number that equals 0.
+func isZero(value []byte) bool {
+	f, err := strconv.ParseFloat(string(value), 64)
+	return err == nil && f == 0
 }
 
 func compacted(value []byte) ([]byte, error) {
@@ -103,37 +108,39 @@ func (q *question) key() (key [32]byte) {
 
 // plainPage reads messages of the form that a page has: one of the user's, with
 // the image and at most one text. The image is left out before the rest, which
-// is small, is decoded.
+// is small, is decoded: into maps, because names that differ in case only are
+// different names to a backend.
 func plainPage(c *compat.Request) (prompt string, ok bool) {
-	messages, b64 := c.Member("messages"), c.Images[0].Base64
-	before, after, ok := bytes.Cut(messages, b64)
-	if !ok || len(b64) == 0 || len(before)+len(after) > 64<<10 {
+	b64 := c.Images[0].Base64
+	before, after, ok := bytes.Cut(c.Member("messages"), b64)
+	if !ok || len(before)+len(after) > 64<<10 || bytes.Contains(after, b64) {
 		return "", false
 	}
-	var in []struct {
-		Role    string `json:"role"`
-		Content []struct {
-			Type     string          `json:"type"`
-			Text     string          `json:"text"`
-			ImageURL json.RawMessage `json:"image_url"`
-		} `json:"content"`
-	}
-	dec := json.NewDecoder(bytes.NewReader(slices.Concat(before, after)))
-	dec.DisallowUnknownFields()
-	if dec.Decode(&in) != nil || len(in) != 1 || in[0].Role != "user" || len(in[0].Content) > 2 {
+	var messages, parts []map[string]json.RawMessage
+	if json.Unmarshal(slices.Concat(before, after), &messages) != nil || len(messages) != 1 {
 		return "", false
 	}
-	for _, part := range in[0].Content {
-		if part.Type == "text" {
-			prompt += part.Text
+	m := messages[0]
+	if len(m) != 2 || string(m["role"]) != `"user"` || json.Unmarshal(m["content"], &parts) != nil || len(parts) > 2 {
+		return "", false
+	}
+	for _, part := range parts {
+		switch string(part["type"]) {
+		case `"image_url"`:
+		case `"text"`:
+			if json.Unmarshal(part["text"], &prompt) != nil {
+				return "", false
+			}
+		default:
+			return "", false
 		}
 	}
-	return WithoutPlaceholders(prompt), true
+	return withoutPlaceholder(prompt)
 }
 
-// WithoutPlaceholders removes every <image> and the line break after it: with
-// one image vLLM's template puts it in front in any case.
-func WithoutPlaceholders(prompt string) string {
-	prompt = strings.ReplaceAll(prompt, "<image>\n", "")
-	return strings.ReplaceAll(prompt, "<image>", "")
+// withoutPlaceholder removes the <image> that vLLM puts in front of a prompt
+// without one, as "<image>\n". Anywhere else it makes another prompt.
+func withoutPlaceholder(prompt string) (string, bool) {
+	prompt = strings.TrimPrefix(prompt, "<image>\n")
+	return prompt, !strings.Contains(prompt, "<image>")
 }

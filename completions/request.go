@@ -46,7 +46,7 @@ var (
 func (r *Request) body(maxModelLen int, stream bool) backends.Body {
 	model := compat.Member{Name: "model", Value: r.Model.served}
 	if r.Page != nil {
-		return r.pageBody(model, r.Model.absent(maxModelLen, false))
+		return r.pageBody(model, r.Model.absent(maxModelLen, nil))
 	}
 	set := []compat.Member{model}
 	if stream && r.Dialect != compat.Responses && !r.Client.IncludeUsage {
@@ -54,7 +54,7 @@ func (r *Request) body(maxModelLen int, stream bool) backends.Body {
 	}
 	var absent []compat.Member
 	if r.Dialect == compat.Chat {
-		absent = r.Model.absent(maxModelLen, r.Client.MaxTokens > 0)
+		absent = r.Model.absent(maxModelLen, r.Client)
 	}
 	return r.Client.Rewrite(set, absent)
 }

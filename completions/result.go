@@ -2,9 +2,7 @@ package completions
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
-	"time"
 
 	"ocrmux/compat"
 )
@@ -24,11 +22,9 @@ func (c CacheState) String() string { return [...]string{"bypass", "miss", "miss
 
 // result is what is remembered of an answer: enough to render it for any caller.
 type result struct {
-	ID      string       `json:"id"`
-	Created int64        `json:"created"`
-	Text    string       `json:"text"`
-	Finish  string       `json:"finish"`
-	Usage   compat.Usage `json:"usage"`
+	Text   string       `json:"text"`
+	Finish string       `json:"finish"`
+	Usage  compat.Usage `json:"usage"`
 }
 
 // key names what r asks for, where only one answer to it is possible and the
@@ -48,7 +44,7 @@ func (s *Service) key(r *Request) (key [32]byte, state CacheState) {
 }
 
 // recall returns the remembered answer; nil where there is none.
-func (s *Service) recall(ctx context.Context, key [32]byte, r *Request) *Answer {
+func (s *Service) recall(ctx context.Context, key [32]byte) *Answer {
 	value, age, ok, err := s.deps.Cache.Get(ctx, key)
 	if err != nil {
 		s.deps.Log.Warn("the cache did not answer", "err", err)
@@ -61,7 +57,7 @@ func (s *Service) recall(ctx context.Context, key [32]byte, r *Request) *Answer 
 		s.deps.Log.Warn("a remembered result is unreadable", "err", err)
 		return nil
 	}
-	return &Answer{ID: res.ID, Created: res.Created, Text: res.Text, Finish: res.Finish, Usage: res.Usage, Cache: Hit, Age: age}
+	return &Answer{Text: res.Text, Finish: res.Finish, Usage: res.Usage, Cache: Hit, Age: age}
 }
 
 // remember keeps a where it is a whole answer: one that was cut by its length,
@@ -70,9 +66,7 @@ func (s *Service) remember(ctx context.Context, key [32]byte, a *Answer) {
 	if a.Finish != "stop" {
 		return
 	}
-	value, err := json.Marshal(result{
-		ID: a.ID, Created: a.Created, Text: a.Text, Finish: a.Finish, Usage: a.Usage,
-	})
+	value, err := json.Marshal(result{Text: a.Text, Finish: a.Finish, Usage: a.Usage})
 	if err == nil {
 		// the work is done: that the caller leaves now must not lose it
 		err = s.deps.Cache.Put(context.WithoutCancel(ctx), key, value)
@@ -81,9 +75,3 @@ func (s *Service) remember(ctx context.Context, key [32]byte, a *Answer) {
 		s.deps.Log.Warn("a result could not be remembered", "err", err)
 	}
 }
-
-// now is the time that an answer of our own making carries.
-func now() int64 { return time.Now().Unix() }
-
-// digest of an image as its bytes were uploaded.
-func digest(image []byte) [32]byte { return sha256.Sum256(image) }

@@ -92,33 +92,38 @@ func (s *Service) fallback(m *Model) Pool { return s.deps.Pools[s.deps.Fallback[
 func (s *Service) Whole(ctx context.Context, r *Request) (*Answer, error) {
 	key, state := s.key(r)
 	if state == Miss {
-		if a := s.recall(ctx, key, r); a != nil {
+		if a := s.recall(ctx, key); a != nil {
 			return a, nil
 		}
 	}
-	c := &collector{dialect: r.Dialect, text: r.Page != nil || state == Miss || state == Fresh}
+	c := &collector{stream: r.Page != nil, text: state != Bypass}
 	a := &Answer{Cache: state}
 	var err error
-	a.Receipt, err = s.do(ctx, r, r.Page != nil, c)
+	a.Receipt, err = s.do(ctx, r, c.stream, c)
 	if err != nil {
 		return a, err
 	}
 	c.into(a)
-	if state == Miss || state == Fresh {
+	if state != Bypass {
 		s.remember(ctx, key, a)
 	}
 	return a, nil
 }
 
 // do sends r to its model's pool, or to the fallback where the first has nobody.
+// Both together get the time that r may wait for a slot.
 func (s *Service) do(ctx context.Context, r *Request, stream bool, sink backends.Sink) (backends.Receipt, error) {
-	m := r.Model
-	pool := s.deps.Pools[m.Pool]
+	pool := s.deps.Pools[r.Model.Pool]
 	receipt, err := pool.Do(ctx, s.outgoing(r, pool, stream), sink)
-	if errors.Is(err, backends.ErrUnavailable) && s.fallback(m) != nil {
-		pool = s.fallback(m)
-		receipt, err = pool.Do(ctx, s.outgoing(r, pool, stream), sink)
+	fallback := s.fallback(r.Model)
+	if !errors.Is(err, backends.ErrUnavailable) || fallback == nil {
+		return receipt, err
 	}
+	waited := receipt.Queue
+	rest := *r
+	rest.QueueFor = max(0, r.QueueFor-waited)
+	receipt, err = fallback.Do(ctx, s.outgoing(&rest, fallback, stream), sink)
+	receipt.Queue += waited
 	return receipt, err
 }
 
@@ -142,8 +147,6 @@ func (s *Service) outgoing(r *Request, pool Pool, stream bool) *backends.Request
 // Answer is a complete answer and how it came about.
 type Answer struct {
 	JSON    []byte // the backend's whole body; nil where the answer was collected from a stream
-	ID      string
-	Created int64
 	Text    string // of the first choice; empty where nobody needed it decoded
 	Finish  string // finish_reason of the first choice
 	Usage   compat.Usage

@@ -3,7 +3,9 @@ package completions
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -14,6 +16,14 @@ import (
 // ErrQuiet is returned by Next when nothing came for as long as the reader
 // wanted to wait. The answer goes on.
 var ErrQuiet = errors.New("no event yet")
+
+// ErrBehind ends a stream whose reader takes so little of it that what waits
+// would exceed maxBehind.
+var ErrBehind = errors.New("the reader is too far behind the answer")
+
+// maxBehind bounds what one stream holds for its reader: the whole of every
+// usual answer, and not all log probabilities of eight answers at once.
+const maxBehind = 16 << 20
 
 // Stream is an answer in progress: a record that one goroutine, the pump, writes
 // at the backend's pace, and that its reader follows at its own. A reader that is
@@ -67,7 +77,7 @@ func (s *Service) Stream(ctx context.Context, r *Request) *Stream {
 func (s *Service) pump(ctx context.Context, r *Request, st *Stream) (receipt backends.Receipt, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.deps.Log.Error("panic while an answer was read", "panic", p)
+			s.deps.Log.Error("panic while an answer was read", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = errPanicked
 		}
 	}()
@@ -98,7 +108,7 @@ func (st *Stream) signal() {
 func (st *Stream) Begin(start backends.Start) {
 	st.mu.Lock()
 	st.start = start
-	st.events = st.events[:0]
+	st.forget()
 	st.mu.Unlock()
 }
 
@@ -107,6 +117,10 @@ func (st *Stream) Take(raw []byte, c *compat.Chunk) error {
 		return nil
 	}
 	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.events)+len(raw) > maxBehind {
+		return ErrBehind
+	}
 	if len(c.Choices) > 0 && c.Choices[0].Finish != "" {
 		st.finish = c.Choices[0].Finish
 	}
@@ -114,7 +128,6 @@ func (st *Stream) Take(raw []byte, c *compat.Chunk) error {
 		st.came = time.Now()
 	}
 	st.events = append(st.events, raw...)
-	st.mu.Unlock()
 	st.signal()
 	return nil
 }
@@ -125,8 +138,13 @@ func (st *Stream) Restart() bool {
 	if st.taken {
 		return false
 	}
-	st.events = st.events[:0]
+	st.forget()
 	return true
+}
+
+// forget drops what an attempt gave that is void. st.mu is held.
+func (st *Stream) forget() {
+	st.events, st.came, st.finish = st.events[:0], time.Time{}, ""
 }
 
 // Next returns the events that came since the last call, waiting for them at
@@ -161,7 +179,7 @@ func (st *Stream) commit() bool {
 		st.taken = st.start.Commit()
 	}
 	if !st.taken {
-		st.events = st.events[:0]
+		st.forget()
 	}
 	return st.taken
 }
