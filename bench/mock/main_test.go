@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -17,7 +19,14 @@ func start(t *testing.T) (ask func(body string) (contentType, answer string)) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- (&backend{answers: prepare(3)}).serve(l) }()
-	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}} // every answer must leave the connection usable
+	// One connection for all: every answer has to leave it usable.
+	var connections atomic.Int32
+	client := &http.Client{Transport: &http.Transport{Dial: func(network, address string) (net.Conn, error) {
+		if connections.Add(1) > 1 {
+			return nil, errors.New("the first connection was not used again")
+		}
+		return net.Dial(network, address)
+	}}}
 	t.Cleanup(func() {
 		client.CloseIdleConnections()
 		_ = l.Close()
