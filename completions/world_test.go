@@ -3,7 +3,6 @@ package completions_test
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -152,12 +151,15 @@ func (m *memory) Get(_ context.Context, key [32]byte) ([]byte, time.Duration, bo
 func (m *memory) Put(ctx context.Context, key [32]byte, value []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if m.values == nil {
 		m.values = make(map[[32]byte][]byte)
 	}
 	m.puts++
 	m.values[key] = value
-	return errors.Join(m.err, ctx.Err())
+	return m.err
 }
 
 // service is a Service before one pool.
