@@ -19,11 +19,12 @@ import (
 // import. A new package fails until it has its line, and its floor, here.
 var allowed = map[string][]string{
 	// floor 0
-	"auth":          {},
-	"balancer":      {},
-	"cache":         {},
-	"compat":        {},
-	"compat/legacy": {"compat"},
+	"auth":             {},
+	"balancer":         {},
+	"cache":            {},
+	"compat":           {},
+	"compat/grounding": {},
+	"compat/legacy":    {"compat", "compat/grounding"},
 	// floor 1
 	"backends":     {"balancer", "compat"},
 	"backends/sim": {"compat"},
