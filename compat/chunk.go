@@ -21,6 +21,7 @@ type Choice struct {
 type Chunk struct {
 	Done    bool   // the data was [DONE]
 	Type    string // responses: the event's type, or of a whole answer "response." and its status
+	Number  int    // responses: the event's sequence_number; 0 where absent
 	Error   *Error // the data was an error object; normalised
 	Choices []Choice
 	Usage   *Usage
@@ -113,6 +114,10 @@ func (r *chunkReader) responsesEvent() error {
 			}
 			status, err := r.string()
 			r.chunk.Type = answerType(status)
+			return err
+		case "sequence_number":
+			number, err := r.count()
+			r.chunk.Number = number
 			return err
 		case "response":
 			if r.peek() != '{' {

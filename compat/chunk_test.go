@@ -27,11 +27,11 @@ func TestParseChunk_ReadsWhatTheGatewayMustKnow(t *testing.T) {
 		{compat.Chat, `{"error":{"message":"secret","type":"InternalServerError","param":null,"code":500}}`, "error 502 The model server failed while it processed the request."},
 		{compat.Chat, `{"error":"Unauthorized"}`, "error 502 The model server failed while it processed the request."},
 		{compat.Chat, `{"object":"error","message":"bad","type":"x","param":null,"code":400}`, "error 400 bad"},
-		{compat.Responses, `{"type":"response.output_text.delta","delta":"x","sequence_number":3}`, "type=response.output_text.delta"},
+		{compat.Responses, `{"type":"response.output_text.delta","delta":"x","sequence_number":3}`, "type=response.output_text.delta number=3"},
 		{compat.Responses, `{"response":{"status":"completed","usage":{"input_tokens":1,"output_tokens":2,"total_tokens":3}},"type":"response.completed"}`, "type=response.completed usage{1 2 3}"},
 		{compat.Responses, `{"object":"response","status":"failed","error":{"code":"server_error","message":"m"},"usage":null}`, "type=response.failed"},
 		{compat.Responses, `{"object":"response","error":null,"status":"completed","usage":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}`, "type=response.completed usage{1 2 3}"},
-		{compat.Responses, `{"type":"error","code":"x","message":"m","param":null,"sequence_number":1}`, "type=error error 502 The model server failed while it processed the request."},
+		{compat.Responses, `{"type":"error","code":"x","message":"m","param":null,"sequence_number":1}`, "type=error number=1 error 502 The model server failed while it processed the request."},
 		{compat.Chat, `{"choices":[{"index":-1}]}`, "malformed"},
 		{compat.Chat, `{"choices":[{"index":0.5}]}`, "malformed"},
 		{compat.Chat, `{"choices":[{"index":0,"delta":{"content":5}}]}`, "malformed"},
@@ -60,6 +60,9 @@ func describe(err error, c *compat.Chunk) string {
 	}
 	if c.Type != "" {
 		words = append(words, "type="+c.Type)
+	}
+	if c.Number != 0 {
+		words = append(words, fmt.Sprint("number=", c.Number))
 	}
 	if c.Error != nil {
 		words = append(words, fmt.Sprint("error ", c.Error.Status, " ", c.Error.Message))

@@ -2,6 +2,7 @@ package compat
 
 import (
 	"log/slog"
+	"strconv"
 	"time"
 )
 
@@ -44,20 +45,21 @@ func (e *Error) AppendJSON(b []byte) []byte {
 
 // Event returns the bytes that end a stream of the dialect with the error. For
 // chat and completions that is one data line and [DONE], without an event
-// line, which go-openai does not read.
-func (e *Error) Event(d Dialect) []byte {
+// line, which go-openai does not read. number is the sequence_number of an event
+// of responses, where they are counted from 0.
+func (e *Error) Event(d Dialect, number int) []byte {
 	if d != Responses {
 		b := e.AppendJSON([]byte("data: "))
 		return append(b, "\n\ndata: [DONE]\n\n"...)
 	}
-	// The number in the sequence is not known here; no client reads it of an error.
 	b := append([]byte(nil), "event: error\ndata: {\"type\":\"error\",\"code\":"...)
 	b = appendOrNull(b, e.Code)
 	b = append(b, `,"message":`...)
 	b = AppendQuoted(b, e.Message)
 	b = append(b, `,"param":`...)
 	b = appendOrNull(b, e.Param)
-	return append(b, ",\"sequence_number\":0}\n\n"...)
+	b = append(b, `,"sequence_number":`...)
+	return append(strconv.AppendInt(b, int64(number), 10), "}\n\n"...)
 }
 
 func appendOrNull(b []byte, s string) []byte {

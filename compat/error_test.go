@@ -40,9 +40,9 @@ func TestError_EventOfEachDialect(t *testing.T) {
 	for d, want := range map[compat.Dialect]string{
 		compat.Chat:        "data: {\"error\":{\"message\":\"m\\\"\",\"type\":\"invalid_request_error\",\"param\":\"p\",\"code\":\"c\"}}\n\ndata: [DONE]\n\n",
 		compat.Completions: "data: {\"error\":{\"message\":\"m\\\"\",\"type\":\"invalid_request_error\",\"param\":\"p\",\"code\":\"c\"}}\n\ndata: [DONE]\n\n",
-		compat.Responses:   "event: error\ndata: {\"type\":\"error\",\"code\":\"c\",\"message\":\"m\\\"\",\"param\":\"p\",\"sequence_number\":0}\n\n",
+		compat.Responses:   "event: error\ndata: {\"type\":\"error\",\"code\":\"c\",\"message\":\"m\\\"\",\"param\":\"p\",\"sequence_number\":7}\n\n",
 	} {
-		if got := string(e.Event(d)); got != want {
+		if got := string(e.Event(d, 7)); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -77,6 +77,8 @@ func TestErrorTable(t *testing.T) {
 		{compat.Internal(), "500 server_error  0s false"},
 		{compat.UnknownURL("POST", "/v1/x"), "404 invalid_request_error unknown_url 0s false"},
 		{compat.MethodNotSupported("GET", "/v1/x"), "405 invalid_request_error method_not_supported 0s false"},
+		{compat.NotStored(), "404 invalid_request_error response_not_stored 0s false"},
+		{compat.NotServed(), "404 invalid_request_error unsupported_api 0s false"},
 	} {
 		if got := fmt.Sprint(c.e.Status, " ", c.e.Type, " ", c.e.Code, " ", c.e.RetryAfter, " ", c.e.NoRetry); got != c.want || c.e.Message == "" || c.e.Param != "" {
 			t.Errorf("got %s (%s), want %s", got, c.e.Message, c.want)

@@ -67,6 +67,18 @@ func MethodNotSupported(method, path string) *Error {
 		Message: fmt.Sprintf("Not allowed to %s on %s. (HINT: Perhaps you meant to use a different HTTP method?)", clip(method, 20), clip(path, 200))}
 }
 
+// NotStored is the answer to whoever asks for an earlier answer by its id.
+func NotStored() *Error {
+	return &Error{Status: 404, Type: invalidRequest, Code: "response_not_stored",
+		Message: "Responses are not stored here, so there is none to get, cancel or delete. Send the whole conversation as 'input' with each request."}
+}
+
+// NotServed is the answer where the model's backend has no /v1/responses.
+func NotServed() *Error {
+	return &Error{Status: 404, Type: invalidRequest, Code: "unsupported_api",
+		Message: "The model server behind this model does not serve the responses API. Use POST /v1/chat/completions instead."}
+}
+
 // RateLimited is the answer to a tenant that is too fast. kind is what ran
 // out: "requests" or "tokens".
 func RateLimited(kind string, retryAfter time.Duration) *Error {

@@ -44,6 +44,8 @@ type Stream struct {
 	events  []byte    // what the reader has not yet taken
 	spare   []byte    // the buffer the reader gave back
 	taken   bool      // the reader has seen an event: no way back
+	counted int       // events of responses that came: the next one's sequence_number
+	told    int       // counted, when the reader last took what came
 	err     error     // with ended: io.EOF for a complete answer
 	ended   bool
 	receipt backends.Receipt
@@ -127,6 +129,7 @@ func (st *Stream) Take(raw []byte, c *compat.Chunk) error {
 	if st.came.IsZero() {
 		st.came = time.Now()
 	}
+	st.counted = c.Number + 1
 	st.events = append(st.events, raw...)
 	st.signal()
 	return nil
@@ -144,7 +147,7 @@ func (st *Stream) Restart() bool {
 
 // forget drops what an attempt gave that is void. st.mu is held.
 func (st *Stream) forget() {
-	st.events, st.came, st.finish = st.events[:0], time.Time{}, ""
+	st.events, st.came, st.finish, st.counted = st.events[:0], time.Time{}, "", 0
 }
 
 // Next returns the events that came since the last call, waiting for them at
@@ -156,6 +159,7 @@ func (st *Stream) Next(quiet <-chan time.Time) ([]byte, error) {
 		if len(st.events) > 0 && st.commit() {
 			p := st.events
 			st.events, st.spare = st.spare[:0], p
+			st.told = st.counted
 			st.mu.Unlock()
 			return p, nil
 		}
@@ -211,6 +215,14 @@ func (st *Stream) Start() backends.Start {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.start
+}
+
+// Number is the sequence_number, in a stream of responses, of an event that
+// follows those which Next has returned.
+func (st *Stream) Number() int {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.told
 }
 
 // Awaited is the time from the asking to the first event, the queue included;

@@ -14,7 +14,7 @@ import (
 	"ocrmux/completions"
 )
 
-// handleDialect answers a client's own body: chat and completions.
+// handleDialect answers a client's own body: chat, completions and responses.
 func (s *Server) handleDialect(d compat.Dialect) handler {
 	return func(rc *fasthttp.RequestCtx, x *exchange) error {
 		x.watchClient()

@@ -36,6 +36,8 @@ func (s *Server) shown(x *exchange, err error) *compat.Error {
 		return known
 	case errors.As(err, &flaskError):
 		return &compat.Error{Status: flaskError.Status, Message: flaskError.Message}
+	case errors.As(err, &status) && x.route == "responses" && notServed(status.Status):
+		return compat.NotServed()
 	case errors.As(err, &status):
 		return status.Err
 	case errors.As(err, &limit):

@@ -94,7 +94,7 @@ func (r *relay) fail(w io.Writer, err error) error {
 	}
 	e := r.x.s.shown(r.x, err)
 	r.x.status = e.Status // 200 stands in the head, but that is not how it ended
-	_, err = r.write(w, e.Event(r.dialect))
+	_, err = r.write(w, e.Event(r.dialect, r.stream.Number()))
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"runtime/debug"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -84,9 +85,14 @@ func (s *Server) routeV1(x *exchange, method, rest string) handler {
 		h = s.named(x, "chat", s.handleDialect(compat.Chat))
 	case "completions":
 		h = s.named(x, "completions", s.handleDialect(compat.Completions))
+	case "responses":
+		h = s.named(x, "responses", s.handleDialect(compat.Responses))
 	case "models":
 		want, h = fasthttp.MethodGet, s.named(x, "models", s.handleModels)
 	default:
+		if of, ok := strings.CutPrefix(rest, "responses/"); ok {
+			return s.routeStored(x, method, of)
+		}
 		id, ok := bytes.CutPrefix([]byte(rest), []byte("models/"))
 		name, err := url.PathUnescape(string(id))
 		if !ok || err != nil || name == "" {

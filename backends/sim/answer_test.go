@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"regexp"
 	"strings"
@@ -263,5 +264,66 @@ func TestCompletions_AnswerTextPrompts(t *testing.T) {
 	}
 	if text != a.Choices[0].Text || list[len(list)-1] != "[DONE]" {
 		t.Errorf("streamed %q, want %q", text, a.Choices[0].Text)
+	}
+}
+
+func TestResponses_StreamOnTheWireAsVLLMDoes(t *testing.T) {
+	s := serve(t, atOnce(2))
+	_, stream := s.post(t, "/v1/responses", `{"model":"deepseek-ai/DeepSeek-OCR","input":"hi","temperature":0,"stream":true}`)
+	var got []string
+	text := ""
+	for i, raw := range strings.Split(strings.TrimSuffix(stream, "\n\n"), "\n\n") {
+		var e struct {
+			Type     string
+			Number   int `json:"sequence_number"`
+			Delta    string
+			Response struct {
+				ID, Status string
+				Output     []struct {
+					Content []struct{ Text string }
+				}
+			}
+		}
+		kind, data, _ := strings.Cut(raw, "\ndata: ")
+		if err := json.Unmarshal([]byte(data), &e); err != nil || kind != "event: "+e.Type || e.Number != i {
+			t.Fatalf("event %d is %q (%v)", i, raw, err)
+		}
+		got = append(got, strings.TrimPrefix(e.Type, "response."))
+		text += e.Delta
+		if r := e.Response; e.Type == "response.completed" && (r.Status != "completed" || !strings.HasPrefix(r.ID, "resp_") || r.Output[0].Content[0].Text != text) {
+			t.Errorf("it ends with %+v, streamed %q", r, text)
+		}
+	}
+	want := "created in_progress output_item.added content_part.added output_text.delta output_text.delta output_text.done content_part.done output_item.done completed"
+	if strings.Join(got, " ") != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestResponses_TakeImagesAndRefuseAsVLLMDoes(t *testing.T) {
+	s := serve(t, atOnce(5))
+	item := func(parts string) string { return `{"input":[{"role":"user","content":[` + parts + `]}]` }
+	image := item(`{"type":"input_image","image_url":"` + blank(10, 10) + `"},{"type":"input_text","text":"Free OCR."}`)
+	for _, c := range []struct {
+		body   string
+		status int
+		want   string
+	}{
+		{image + `,"temperature":0}`, 200, `"status":"completed"`},
+		{image + `,"max_output_tokens":2}`, 200, `"incomplete_details":{"reason":"max_output_tokens"}`},
+		{image + `,"store":true}`, 200, `"input_tokens":`},
+		{item(`{"type":"input_image","image_url":"data:image/png,x"}`) + `}`, 501, "NotImplementedError"},
+		{item(`{"type":"input_file"}`) + `}`, 400, "BadRequestError"},
+		{`{"input":"hi","previous_response_id":"resp_1"}`, 404, "Response with id 'resp_1' not found."},
+		{`{"input":"hi","background":true}`, 400, "background"},
+		{`{"input":"hi","model":"other"}`, 404, "NotFoundError"},
+		{`{"input":7}`, 400, "body.input"},
+	} {
+		if status, answer := s.post(t, "/v1/responses", c.body); status != c.status || !strings.Contains(answer, c.want) {
+			t.Errorf("%.200s: got %d %s", c.body, status, answer)
+		}
+	}
+	if status, _ := s.post(t, "/v1/responses/resp_1/cancel", ""); status != 404 {
+		t.Errorf("a stored response: got %d", status)
 	}
 }

@@ -22,14 +22,17 @@ type call struct {
 	pages   []Page // one for every prompt
 	choices []choice
 	limit   int // tokens that the context leaves for an answer
-	head    envelope
 	times   times
+
+	answerID string
+	created  int64 // Unix seconds
+	model    string
 }
 
 // times are the moments that the metrics tell of.
 type times struct{ arrived, queued, running, first, done time.Time }
 
-// complete answers POST /v1/chat/completions and /v1/completions.
+// complete answers POST /v1/chat/completions, /v1/completions and /v1/responses.
 func (s *Server) complete(d dialect) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := &call{dialect: d, work: s.stats.begin(r.Context(), &s.records)}
@@ -77,7 +80,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err := s.prepare(ctx, c); err != nil {
 		return err
 	}
-	c.head = envelope{ID: c.dialect.names().idPrefix + requestID(r), Created: time.Now().Unix(), Model: s.cfg.Model}
+	c.answerID, c.created, c.model = c.dialect.idPrefix()+requestID(r), time.Now().Unix(), s.cfg.Model
 	if c.fault.Hang {
 		if err := s.hang(ctx, c); err != nil {
 			return err
@@ -119,48 +122,20 @@ func requestID(r *http.Request) string {
 // accepted, the first event with the first token.
 func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call) error {
 	es := newEventStream(ctx, w, c)
-	chunk := c.head
-	chunk.Object = c.dialect.names().chunk
-	send := func(choice any) error {
-		chunk.Choices = []any{choice}
-		if c.req.continuousUsage() {
-			chunk.Usage = c.usage()
-		}
-		return es.send(chunk)
+	t := c.dialect.tell(c, es)
+	err := t.begin()
+	if err == nil {
+		err = s.generate(ctx, c, t.token)
 	}
-	err := s.generate(ctx, c, func(index, step int) error {
-		ch := c.choices[index]
-		if o := c.dialect.opening(index); step == 0 && o != nil {
-			if err := send(o); err != nil {
-				return err
-			}
-		}
-		if step < len(ch.tokens) {
-			piece := ch.tokens[step]
-			if err := send(c.dialect.delta(index, piece, c.logprobs(piece))); err != nil {
-				return err
-			}
-		}
-		if step < len(ch.tokens)-1 {
-			return nil
-		}
-		return send(c.dialect.last(index, ch))
-	})
-	if err != nil {
-		if e := (*apiError)(nil); errors.As(err, &e) {
-			c.work.close()
-			es.fail(e)
-			return errCutShort
-		}
-		return err
+	if err == nil {
+		return t.end()
 	}
-	if c.req.includeUsage() {
-		chunk.Choices, chunk.Usage = []any{}, c.usage()
-		if err := es.send(chunk); err != nil {
-			return err
-		}
+	if e := (*apiError)(nil); errors.As(err, &e) {
+		c.work.close()
+		es.fail(e)
+		return errCutShort
 	}
-	return es.done()
+	return err
 }
 
 // whole answers in one JSON object.
@@ -169,13 +144,7 @@ func (s *Server) whole(ctx context.Context, w http.ResponseWriter, c *call) erro
 	if err := s.generate(ctx, c, silent); err != nil {
 		return err
 	}
-	answer := c.head
-	answer.Object = c.dialect.names().whole
-	for i, ch := range c.choices {
-		answer.Choices = append(answer.Choices, c.dialect.whole(i, ch, c.logprobs(ch.tokens...)))
-	}
-	answer.Usage = c.usage()
-	body, err := json.Marshal(answer)
+	body, err := json.Marshal(c.dialect.whole(c))
 	if err != nil {
 		return err
 	}
@@ -185,13 +154,6 @@ func (s *Server) whole(ctx context.Context, w http.ResponseWriter, c *call) erro
 func (c *call) usage() *usage {
 	t := c.work.tokens
 	return &usage{t.Prompt, t.Prompt + t.Generated, t.Generated}
-}
-
-func (c *call) logprobs(tokens ...string) any {
-	if !c.req.wantsLogprobs() {
-		return nil
-	}
-	return c.dialect.logprobs(tokens)
 }
 
 // slowed applies the fault that multiplies times.

@@ -5,10 +5,28 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// dialect is what chat completions and completions do not share: where the
-// prompt is and how the answer is dressed.
+// dialect is one of the APIs that answer with a text: where the prompt is and how
+// the answer is dressed.
 type dialect interface {
 	// prompts returns one prompt for every answer asked for, n apart.
+	prompts(q *request) (prompts []string, images []string, err *apiError)
+	idPrefix() string
+	whole(c *call) any
+	// tell streams the answer of c; failure is how such a stream ends where it
+	// fails after some events.
+	tell(c *call, es *eventStream) teller
+	failure(e *apiError, events int) []byte
+}
+
+// teller writes the events of one answer.
+type teller interface {
+	begin() error // before the first token
+	token(index, step int) error
+	end() error
+}
+
+// choiceDialect is what chat completions and completions do not share.
+type choiceDialect interface {
 	prompts(q *request) (prompts []string, images []string, err *apiError)
 	names() names
 	// opening is the choice before the first token; nil for none.
@@ -21,6 +39,90 @@ type dialect interface {
 }
 
 type names struct{ idPrefix, whole, chunk string }
+
+// choices are the APIs whose answer is a list of choices.
+type choices struct{ choiceDialect }
+
+func (d choices) idPrefix() string { return d.names().idPrefix }
+
+func (d choices) envelope(c *call) envelope {
+	return envelope{ID: c.answerID, Created: c.created, Model: c.model}
+}
+
+func (d choices) whole(c *call) any {
+	answer := d.envelope(c)
+	answer.Object = d.names().whole
+	for i, ch := range c.choices {
+		answer.Choices = append(answer.Choices, d.choiceDialect.whole(i, ch, d.wanted(c, ch.tokens...)))
+	}
+	answer.Usage = c.usage()
+	return answer
+}
+
+// wanted are the log probabilities of tokens, for a request that asks for them.
+func (d choices) wanted(c *call, tokens ...string) any {
+	if !c.req.wantsLogprobs() {
+		return nil
+	}
+	return d.logprobs(tokens)
+}
+
+func (d choices) tell(c *call, es *eventStream) teller {
+	t := &choiceTeller{d, c, es, d.envelope(c)}
+	t.chunk.Object = d.names().chunk
+	return t
+}
+
+// failure is an error event and, as vLLM does it, [DONE] after it.
+func (choices) failure(e *apiError, _ int) []byte {
+	return append(frame("", encode(e.body())), frame("", []byte("[DONE]"))...)
+}
+
+type choiceTeller struct {
+	choices
+	call  *call
+	es    *eventStream
+	chunk envelope
+}
+
+func (t *choiceTeller) begin() error { return nil }
+
+func (t *choiceTeller) token(index, step int) error {
+	ch := t.call.choices[index]
+	if o := t.opening(index); step == 0 && o != nil {
+		if err := t.send(o); err != nil {
+			return err
+		}
+	}
+	if step < len(ch.tokens) {
+		piece := ch.tokens[step]
+		if err := t.send(t.delta(index, piece, t.wanted(t.call, piece))); err != nil {
+			return err
+		}
+	}
+	if step < len(ch.tokens)-1 {
+		return nil
+	}
+	return t.send(t.last(index, ch))
+}
+
+func (t *choiceTeller) send(choice any) error {
+	t.chunk.Choices = []any{choice}
+	if t.call.req.continuousUsage() {
+		t.chunk.Usage = t.call.usage()
+	}
+	return t.es.send("", t.chunk)
+}
+
+func (t *choiceTeller) end() error {
+	if t.call.req.includeUsage() {
+		t.chunk.Choices, t.chunk.Usage = []any{}, t.call.usage()
+		if err := t.es.send("", t.chunk); err != nil {
+			return err
+		}
+	}
+	return t.es.last("", []byte("[DONE]"))
+}
 
 // envelope is a whole answer or a chunk of a stream.
 type envelope struct {

@@ -179,7 +179,8 @@ func (s *Server) refusing(next http.Handler) http.Handler {
 }
 
 func isCompletion(r *http.Request) bool {
-	return r.Method == http.MethodPost && (r.URL.Path == "/v1/chat/completions" || r.URL.Path == "/v1/completions")
+	return r.Method == http.MethodPost &&
+		(r.URL.Path == "/v1/chat/completions" || r.URL.Path == "/v1/completions" || r.URL.Path == "/v1/responses")
 }
 
 // reset closes the connection with a TCP reset where there is one.

@@ -11,7 +11,7 @@ import (
 func (s *Server) prepare(ctx context.Context, c *call) error {
 	q := c.req
 	prompts, urls, refusal := c.dialect.prompts(q)
-	q.Messages = nil // an image may be many megabytes
+	q.Messages, q.Input = nil, nil // an image may be many megabytes
 	for _, u := range urls {
 		if !strings.HasPrefix(u, "data:") {
 			s.stats.remoteImage()

@@ -22,6 +22,8 @@ type request struct {
 	Messages []message      `json:"messages"` // chat
 	Prompt   jsontext.Value `json:"prompt"`   // completions: a string or strings
 
+	responsesRequest
+
 	Stream        bool           `json:"stream"`
 	StreamOptions *streamOptions `json:"stream_options"`
 
@@ -183,6 +185,9 @@ func (q *request) n() int {
 }
 
 func (q *request) maxTokens() *int {
+	if q.MaxOutputTokens != nil {
+		return q.MaxOutputTokens
+	}
 	if q.MaxCompletionTokens != nil {
 		return q.MaxCompletionTokens
 	}

@@ -108,8 +108,11 @@ func New(cfg Config) *Server {
 // and counters of the stand-in itself.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/chat/completions", s.complete(chat{}))
-	mux.HandleFunc("POST /v1/completions", s.complete(text{}))
+	mux.HandleFunc("POST /v1/chat/completions", s.complete(choices{chat{}}))
+	mux.HandleFunc("POST /v1/completions", s.complete(choices{text{}}))
+	mux.HandleFunc("POST /v1/responses", s.complete(responses{}))
+	mux.HandleFunc("GET /v1/responses/{id}", handleStored)
+	mux.HandleFunc("POST /v1/responses/{id}/cancel", handleStored)
 	mux.HandleFunc("GET /v1/models", s.handleModels)
 	mux.HandleFunc("GET /health", s.handleHealth)
 	mux.HandleFunc("GET /ping", s.handleHealth)
@@ -118,7 +121,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /load", s.handleLoad)
 	mux.Handle("GET /metrics", s.metrics.handler())
 	mux.HandleFunc("/", handleUnknown)
-	for _, path := range []string{"/v1/chat/completions", "/v1/completions", "/v1/models", "/health"} {
+	for _, path := range []string{"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/models", "/health"} {
 		mux.HandleFunc(path, handleOtherMethod)
 	}
 

@@ -31,37 +31,53 @@ func newEventStream(ctx context.Context, w http.ResponseWriter, c *call) *eventS
 	return es
 }
 
-func (es *eventStream) send(v any) error {
-	data, err := json.Marshal(v)
-	if err != nil { // every v is ours
-		panic(err)
-	}
-	if err := es.mishap(data); err != nil {
+// send writes v as an event; kind is its event line, "" for none.
+func (es *eventStream) send(kind string, v any) error {
+	event := frame(kind, encode(v))
+	if err := es.mishap(event); err != nil {
 		return err
 	}
 	es.events++
-	return es.put(data)
+	return es.put(event)
 }
 
-// done ends the stream; with it the answer is complete.
-func (es *eventStream) done() error {
-	if err := es.mishap([]byte("[DONE]")); err != nil {
+// last ends the stream; with it the answer is complete.
+func (es *eventStream) last(kind string, data []byte) error {
+	event := frame(kind, data)
+	if err := es.mishap(event); err != nil {
 		return err
 	}
 	es.work.complete()
-	return es.put([]byte("[DONE]"))
+	return es.put(event)
 }
 
-// mishap lets the fault happen if the event data is its place.
-func (es *eventStream) mishap(data []byte) error {
+// frame is an event on the wire.
+func frame(kind string, data []byte) []byte {
+	if kind == "" {
+		return fmt.Appendf(nil, "data: %s\n\n", data)
+	}
+	return fmt.Appendf(nil, "event: %s\ndata: %s\n\n", kind, data)
+}
+
+// encode is JSON of a value of ours.
+func encode(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// mishap lets the fault happen if event is its place.
+func (es *eventStream) mishap(event []byte) error {
 	if es.fault.MidStream == "" || es.events != es.fault.AfterEvents {
 		return nil
 	}
-	return es.misbehave(data)
+	return es.misbehave(event)
 }
 
-func (es *eventStream) put(data []byte) error {
-	_, err := fmt.Fprintf(es.w, "data: %s\n\n", data)
+func (es *eventStream) put(event []byte) error {
+	_, err := es.w.Write(event)
 	if err == nil {
 		err = es.flush()
 	}
@@ -71,10 +87,10 @@ func (es *eventStream) put(data []byte) error {
 	return nil
 }
 
-// misbehave does what the fault says in place of the event data. It returns nil
+// misbehave does what the fault says in place of event. It returns nil
 // if the stream goes on. What ends the answer is counted before the client can
 // know of it.
-func (es *eventStream) misbehave(data []byte) error {
+func (es *eventStream) misbehave(event []byte) error {
 	if es.fault.MidStream == "hang" {
 		hang(es.ctx.Done(), es.changed)
 		return es.ctx.Err()
@@ -84,23 +100,15 @@ func (es *eventStream) misbehave(data []byte) error {
 	case "cut":
 		panic(http.ErrAbortHandler)
 	case "cut_chunk":
-		cutInsideChunk(es.w, fmt.Appendf(nil, "data: %s\n\n", data))
+		cutInsideChunk(es.w, event)
 	case "error":
 		es.fail(internalError("injected fault"))
 	}
 	return errCutShort
 }
 
-// fail reports an error after the status has gone out: an error event and, as
-// vLLM does it, [DONE] after it.
-func (es *eventStream) fail(e *apiError) {
-	body, err := json.Marshal(e.body())
-	if err != nil {
-		panic(err)
-	}
-	_ = es.put(body)
-	_ = es.put([]byte("[DONE]"))
-}
+// fail reports an error after the status has gone out.
+func (es *eventStream) fail(e *apiError) { _ = es.put(es.dialect.failure(e, es.events)) }
 
 // cutInsideChunk announces a chunk of a chunked body, sends half of it, and
 // closes the connection.
