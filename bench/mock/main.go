@@ -24,20 +24,14 @@ func main() {
 	interToken := flag.Duration("inter-token", 0, "time between two tokens of a stream")
 	tokens := flag.Int("tokens", 16, "tokens of an answer, at least 1")
 	flag.Parse()
-	if err := run(&backend{*latency, *interToken, prepare(*tokens)}); err != nil {
-		fmt.Fprintln(os.Stderr, "mock:", err)
-		os.Exit(1)
+	l, err := net.Listen("tcp", "127.0.0.1:0") // any free port
+	if err == nil {
+		fmt.Println(l.Addr())
+		b := &backend{*latency, *interToken, prepare(*tokens)}
+		err = b.serve(l)
 	}
-}
-
-// run serves on a free port, whose address it prints.
-func run(b *backend) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	fmt.Println(l.Addr())
-	return b.serve(l)
+	fmt.Fprintln(os.Stderr, "mock:", err)
+	os.Exit(1)
 }
 
 type backend struct {
@@ -46,7 +40,8 @@ type backend struct {
 	answers    answers
 }
 
-// serve ends when l is closed; a connection ends with its client.
+// serve ends, with an error, when l can take no more connections; a connection
+// ends with its client.
 func (b *backend) serve(l net.Listener) error {
 	for {
 		c, err := l.Accept()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -21,7 +22,7 @@ func start(t *testing.T) (ask func(body string) (contentType, answer string)) {
 	go func() { served <- (&backend{answers: prepare(3)}).serve(l) }()
 	// One connection for all: every answer has to leave it usable.
 	var connections atomic.Int32
-	client := &http.Client{Transport: &http.Transport{Dial: func(network, address string) (net.Conn, error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
 		if connections.Add(1) > 1 {
 			return nil, errors.New("the first connection was not used again")
 		}
@@ -30,7 +31,9 @@ func start(t *testing.T) (ask func(body string) (contentType, answer string)) {
 	t.Cleanup(func() {
 		client.CloseIdleConnections()
 		_ = l.Close()
-		<-served
+		if err := <-served; !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
 	})
 	return func(body string) (string, string) {
 		res, err := client.Post("http://"+l.Addr().String()+"/v1/chat/completions", "application/json", strings.NewReader(body))
