@@ -51,4 +51,4 @@ soak: build ## the long forms of the process tests: kills, leavers, deaths mid-s
 ready: lint test bench soak ## all of these: may it be handed on?
 
 clean: ## remove what the other commands made
-	rm -rf bin .run .venv test/sdk/node/node_modules
+	rm -rf bin .run .venv test/drivers/node/node_modules

@@ -2,9 +2,9 @@
 // that the router is the OpenAI API to them: openai for Python, openai for Node
 // and go-openai.
 //
-// Each SDK is a driver that carries out commands ([driver]); the Python and Node
-// ones are programs in python/ and node/. They talk to a router before two
-// stand-in backends, all of them built binaries in processes of their own.
+// Each SDK is a driver that carries out commands (test/drivers). They talk to a
+// router before two stand-in backends, all of them built binaries in processes of
+// their own.
 package sdk_test
 
 import (
@@ -14,14 +14,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
-	"strings"
+	"slices"
 	"sync"
 	"testing"
 
+	"ocrmux/test/drivers"
 	"ocrmux/test/pages"
 	"ocrmux/test/stand"
 )
@@ -34,16 +35,16 @@ var deaths = flag.Int("deaths", 8, "mid-stream deaths of a backend for every SDK
 // way is an SDK and how it reads.
 type way struct {
 	name   string
-	driver driver
+	driver drivers.Driver
 	do     string
 }
 
 func TestSDKs_ReadTheSameTextInEveryWay(t *testing.T) {
 	s := stand.New(t, stand.Options{Sim: []string{"-engine", "tesseract"}, Config: uncached})
 	ways := []way{
-		{name: "Python", driver: startPython(t, s)},
-		{name: "Node", driver: startNode(t, s)},
-		{name: "Go", driver: goSDK{s}},
+		{name: "Python", driver: drivers.Python(t)},
+		{name: "Node", driver: drivers.Node(t)},
+		{name: "Go", driver: drivers.GoOpenAI{}},
 	}
 	for _, test := range []struct {
 		script pages.Script
@@ -58,11 +59,11 @@ func TestSDKs_ReadTheSameTextInEveryWay(t *testing.T) {
 			}
 			first := ""
 			for _, w := range ways {
-				for _, do := range []string{"whole", "plain", "helper"} {
-					if _, isGo := w.driver.(goSDK); isGo && do == "helper" {
+				for _, do := range []string{drivers.Chat, drivers.ChatStream, drivers.ChatHelper} {
+					if w.name == "Go" && do == drivers.ChatHelper {
 						continue // go-openai has none
 					}
-					text := succeed(t, w, question(page, do, "Free OCR."))
+					text := succeed(t, w, question(s, page, do, "Free OCR."))
 					if first == "" {
 						first = text
 						t.Logf("character error %.2f %%", 100*pages.CharacterError(text, page.Text))
@@ -85,21 +86,23 @@ func TestSDKs_ListModelsAndRefuseABadKey(t *testing.T) {
 		way
 		badKey string // the class of the error
 	}{
-		{way{name: "Python", driver: startPython(t, s)}, "AuthenticationError"},
-		{way{name: "Node", driver: startNode(t, s)}, "AuthenticationError"},
-		{way{name: "Go", driver: goSDK{s}}, "*openai.APIError"},
+		{way{name: "Python", driver: drivers.Python(t)}, "AuthenticationError"},
+		{way{name: "Node", driver: drivers.Node(t)}, "AuthenticationError"},
+		{way{name: "Go", driver: drivers.GoOpenAI{}}, "*openai.APIError"},
 	} {
 		t.Run(w.name, func(t *testing.T) {
-			list := strings.Split(succeed(t, w.way, command{Do: "models"}), "\n")
-			if joined := strings.Join(list, " "); !strings.Contains(joined, stand.Model) || !strings.Contains(joined, "deepseek-ocr") {
-				t.Errorf("models %q, want %q and its alias", list, stand.Model)
+			ids := models(t, w.way, s)
+			if !slices.Contains(ids, stand.Model) || !slices.Contains(ids, "deepseek-ocr") {
+				t.Errorf("models %q, want %q and its alias", ids, stand.Model)
 			}
-			refused, err := w.driver.carryOut(command{Do: "badkey"}, func() {})
+			bad := command(s, drivers.Models)
+			bad.Key = s.Key[:len(s.Key)-1] + "~"
+			refused, err := w.driver.Do(bad, func() {})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if refused.Error != w.badKey || !strings.Contains(refused.Message, "401") {
-				t.Errorf("a bad key: %s: %s, want %s with status 401", refused.Error, refused.Message, w.badKey)
+			if refused.Error == nil || refused.Error.Class != w.badKey || refused.Error.Status != http.StatusUnauthorized {
+				t.Errorf("a bad key: %v, want %s with status 401", refused.Error, w.badKey)
 			}
 		})
 	}
@@ -115,14 +118,14 @@ func TestSDKs_RaiseAnErrorForEveryDeathMidStream(t *testing.T) {
 		Pool: "health: {interval: 100ms}\nbreaker: {open_min: 10ms, open_max: 20ms}",
 	})
 	ways := []way{
-		{"Python, plain iteration", startPython(t, s), "plain"},
-		{"Python, .stream()", startPython(t, s), "helper"},
-		{"Node, plain iteration", startNode(t, s), "plain"},
-		{"Node, .stream()", startNode(t, s), "helper"},
-		{"Go, plain iteration", goSDK{s}, "plain"},
+		{"Python, plain iteration", drivers.Python(t), drivers.ChatStream},
+		{"Python, .stream()", drivers.Python(t), drivers.ChatHelper},
+		{"Node, plain iteration", drivers.Node(t), drivers.ChatStream},
+		{"Node, .stream()", drivers.Node(t), drivers.ChatHelper},
+		{"Go, plain iteration", drivers.GoOpenAI{}, drivers.ChatStream},
 	}
 	for _, w := range ways {
-		succeed(t, w, command{Do: "models"}) // a program needs seconds to start
+		models(t, w, s) // a program needs seconds to start
 	}
 	seed := rand.Uint64()
 	t.Logf("page and places of death from seed %d", seed)
@@ -130,7 +133,7 @@ func TestSDKs_RaiseAnErrorForEveryDeathMidStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := countEvents(t, s.Backends[0].URL, question(page, "plain", "Free OCR.")) - 1
+	last := countEvents(t, s.Backends[0].URL, question(s, page, drivers.ChatStream, "Free OCR.")) - 1
 	random := rand.New(rand.NewPCG(seed, 0))
 
 	raised := make(map[string]int)
@@ -141,10 +144,10 @@ func TestSDKs_RaiseAnErrorForEveryDeathMidStream(t *testing.T) {
 		}
 		for i, said := range readAll(t, s, ways, page, d) {
 			switch {
-			case said.Text != nil:
-				t.Errorf("round %d, %s: %s: a false success with %d bytes of text", round, d.name, ways[i].name, len(*said.Text))
-			case strings.HasPrefix(said.Error, "foreign ") || said.Message == "":
-				t.Errorf("round %d, %s: %s: %s: %s, want the SDK's own error", round, d.name, ways[i].name, said.Error, said.Message)
+			case said.Error == nil:
+				t.Errorf("round %d, %s: %s: a false success after %d chunks", round, d.name, ways[i].name, len(said.Chunks))
+			case said.Error.Foreign || said.Error.Message == "":
+				t.Errorf("round %d, %s: %s: %s, want the SDK's own error", round, d.name, ways[i].name, said.Error)
 			default:
 				raised[ways[i].name]++
 			}
@@ -165,8 +168,8 @@ func TestSDKs_RaiseAnErrorForEveryDeathMidStream(t *testing.T) {
 		b.SetFaults(t, nil)
 	}
 	for i, said := range readAll(t, s, ways, page, death{}) {
-		if said.Text == nil {
-			t.Errorf("after the deaths: %s: %s: %s, want a text", ways[i].name, said.Error, said.Message)
+		if said.Error != nil {
+			t.Errorf("after the deaths: %s: %s, want a text", ways[i].name, said.Error)
 		}
 	}
 }
@@ -203,16 +206,11 @@ func deathOf(round int, random *rand.Rand, last int) death {
 
 // countEvents asks a backend itself, as the router does, and counts the events
 // of its answer.
-func countEvents(t *testing.T, backend string, c command) int {
+func countEvents(t *testing.T, backend string, c drivers.Command) int {
 	t.Helper()
-	body, err := json.Marshal(map[string]any{
-		"model": c.Model, "stream": true,
-		"stream_options": map[string]any{"include_usage": true},
-		"messages": []any{map[string]any{"role": "user", "content": []any{
-			map[string]any{"type": "text", "text": c.Prompt},
-			map[string]any{"type": "image_url", "image_url": map[string]any{"url": c.Image}},
-		}}},
-	})
+	members := maps.Clone(c.Params)
+	members["stream"], members["stream_options"] = true, map[string]any{"include_usage": true}
+	body, err := json.Marshal(members)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,9 +232,9 @@ func countEvents(t *testing.T, backend string, c command) int {
 // readAll lets all ways read at once, each a question of its own. In a death by
 // kill -9 it kills when all of them have received text. Answers stand in the
 // order of ways.
-func readAll(t *testing.T, s *stand.Stand, ways []way, page pages.Page, d death) []answer {
+func readAll(t *testing.T, s *stand.Stand, ways []way, page pages.Page, d death) []drivers.Answer {
 	t.Helper()
-	answers, failures := make([]answer, len(ways)), make([]error, len(ways))
+	answers, failures := make([]drivers.Answer, len(ways)), make([]error, len(ways))
 	var readers, beginnings sync.WaitGroup
 	for i, w := range ways {
 		beginnings.Add(1)
@@ -244,7 +242,7 @@ func readAll(t *testing.T, s *stand.Stand, ways []way, page pages.Page, d death)
 		readers.Go(func() {
 			defer begin() // also where no text came at all
 			prompt := fmt.Sprintf("Free OCR. (%d)", i)
-			answers[i], failures[i] = w.driver.carryOut(question(page, w.do, prompt), begin)
+			answers[i], failures[i] = w.driver.Do(question(s, page, w.do, prompt), begin)
 		})
 	}
 	beginnings.Wait()
@@ -262,32 +260,59 @@ func readAll(t *testing.T, s *stand.Stand, ways []way, page pages.Page, d death)
 	return answers
 }
 
-func succeed(t *testing.T, w way, c command) string {
+func succeed(t *testing.T, w way, c drivers.Command) string {
 	t.Helper()
-	said, err := w.driver.carryOut(c, func() {})
+	said, err := w.driver.Do(c, func() {})
 	if err != nil {
 		t.Fatalf("%s, %s: %v", w.name, c.Do, err)
 	}
-	if said.Text == nil {
-		t.Fatalf("%s, %s: %s: %s", w.name, c.Do, said.Error, said.Message)
+	text, err := said.Text()
+	if err != nil {
+		t.Fatalf("%s, %s: %v", w.name, c.Do, err)
 	}
-	return *said.Text
+	return text
 }
 
-func question(page pages.Page, do, prompt string) command {
-	picture := base64.StdEncoding.EncodeToString(page.PNG())
-	return command{Do: do, Model: stand.Model, Image: "data:image/png;base64," + picture, Prompt: prompt}
+// models lists what a client may use.
+func models(t *testing.T, w way, s *stand.Stand) (ids []string) {
+	t.Helper()
+	said, err := w.driver.Do(command(s, drivers.Models), func() {})
+	if err != nil || said.Error != nil {
+		t.Fatalf("%s, models: %v %v", w.name, err, said.Error)
+	}
+	var list struct{ Data []struct{ ID string } }
+	if err := json.Unmarshal(said.Value, &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, model := range list.Data {
+		ids = append(ids, model.ID)
+	}
+	return ids
+}
+
+// command is one as people give it: with the SDK's usual retries.
+func command(s *stand.Stand, do string) drivers.Command {
+	return drivers.Command{Do: do, BaseURL: s.Routers[0].URL + "/v1", Key: s.Key, Retries: drivers.UsualRetries}
+}
+
+func question(s *stand.Stand, page pages.Page, do, prompt string) drivers.Command {
+	picture := "data:image/png;base64," + base64.StdEncoding.EncodeToString(page.PNG())
+	c := command(s, do)
+	c.Params = map[string]any{
+		"model": stand.Model,
+		"messages": []any{map[string]any{"role": "user", "content": []any{
+			map[string]any{"type": "text", "text": prompt},
+			map[string]any{"type": "image_url", "image_url": map[string]any{"url": picture}},
+		}}},
+	}
+	return c
 }
 
 // TestMain brings the SDKs, or says in a line what cannot be had.
 func TestMain(m *testing.M) {
-	for _, sdk := range []string{"python", "node"} {
-		bring := exec.Command(stand.Repository("scripts/sdk"), sdk)
-		bring.Stdout, bring.Stderr = os.Stderr, os.Stderr
-		if err := bring.Run(); err != nil {
-			fmt.Fprintf(os.Stderr, "scripts/sdk %s: %v\n", sdk, err)
-			os.Exit(1)
-		}
+	if err := drivers.Install(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
