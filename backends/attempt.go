@@ -14,6 +14,7 @@ type attempt struct {
 	backend *backend
 	ctx     context.Context // the caller's
 	began   time.Time
+	heard   time.Time // when the balancer was last told of a sign of life
 	interruption
 
 	// Under pool.mu. A void attempt is no longer the balancer's: nothing of its
@@ -102,16 +103,26 @@ func (a *attempt) result(o balancer.Outcome, err error) string {
 	return outcomeNames[o]
 }
 
+// heardEvery is how often the balancer is told that a backend is alive: seldom
+// enough that hundreds of streams do not queue for the pool's lock with every
+// token, often enough for rules that count in seconds.
+const heardEvery = 100 * time.Millisecond
+
 // progress tells the balancer that the backend gave a sign of life. It returns
 // false where the attempt was moved meanwhile.
 func (a *attempt) progress() bool {
+	now := time.Now()
+	if now.Sub(a.heard) < heardEvery {
+		return a.interrupted() != errMoved
+	}
+	a.heard = now
 	p := a.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if a.void {
 		return false
 	}
-	p.apply(p.balancer.Progress(time.Now(), &a.ticket))
+	p.apply(p.balancer.Progress(now, &a.ticket))
 	return true
 }
 
