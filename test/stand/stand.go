@@ -41,6 +41,8 @@ type Options struct {
 	HTTP string
 	// Pool has lines within the pool.
 	Pool string
+	// Pools and Models are further entries of pools and models.
+	Pools, Models string
 	// Keys is the key file's text, tenants and keys; "" means the repository's
 	// own with the development key.
 	Keys string
@@ -119,7 +121,7 @@ func (s *Stand) startRouter(t testing.TB, i int, o Options) *Router {
 	for n, url := range s.others {
 		fmt.Fprintf(&c, "      - {name: other%d, url: %q%s}\n", n, url, slots)
 	}
-	fmt.Fprintf(&c, "models:\n  %s:\n    pool: main\n    aliases: [deepseek-ocr]\n    recipe:\n", Model)
+	fmt.Fprintf(&c, "%s\nmodels:\n%s\n  %s:\n    pool: main\n    aliases: [deepseek-ocr]\n    recipe:\n", indent(o.Pools, 2), indent(o.Models, 2), Model)
 	fmt.Fprintf(&c, "      max_tokens: 8192\n      temperature: 0\n      skip_special_tokens: false\n")
 	fmt.Fprintf(&c, "      vllm_xargs: {ngram_size: 30, window_size: 90, whitelist_token_ids: [128821, 128822]}\n")
 	path := filepath.Join(t.TempDir(), "config.yaml")
