@@ -3,6 +3,7 @@ package legacy
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -24,11 +25,14 @@ func (g GPU) object() object {
 
 // Page is what an answer tells of the work on one image.
 type Page struct {
-	Path   string // Image.Path
-	Prompt string // the request's Prompt
-	Took   time.Duration
-	Before GPU
-	After  GPU
+	Path          string // Image.Path
+	Prompt        string // the request's Prompt
+	Format        Format // the request's Format
+	Width, Height int    // of the image, pixels; JSON tells them
+	Took          time.Duration
+	Before        GPU
+	After         GPU
+	Warning       Warning
 }
 
 // Answer is the answer to one image that was read, status 200.
@@ -38,14 +42,15 @@ type Answer struct{ object object }
 func (a Answer) Body() []byte { return a.object.body() }
 
 // Answer makes what the model wrote into an answer. A text that is empty (not
-// an error in Standard) or that only repeats the prompt is an *Error.
+// an error in Standard) or that only repeats the prompt is an *Error. A page
+// of pictures alone has no text either once the tags are gone, and is none.
 func (p Profile) Answer(page Page, text string) (Answer, error) {
 	text = p.clean(text)
-	trimmed := strings.TrimFunc(text, isSpace)
-	if trimmed == "" && p != Standard {
+	if strings.TrimFunc(text, isSpace) == "" && p != Standard {
 		return Answer{}, p.unread(page, "模型未返回任何結果", nil)
 	}
-	if share, echo := echoes(trimmed, page.Prompt); echo {
+	text, more := page.Format.render(page, text)
+	if share, echo := echoes(strings.TrimFunc(text, isSpace), page.Prompt); echo {
 		return Answer{}, p.echoed(page, text, share)
 	}
 	o := object{
@@ -60,6 +65,10 @@ func (p Profile) Answer(page Page, text string) (Answer, error) {
 	}
 	if p != App {
 		o["gpu_memory"] = page.After.object()
+	}
+	maps.Copy(o, more)
+	if p == Union && page.Warning != NoWarning {
+		o["warning"] = page.Warning.text()
 	}
 	return Answer{o}, nil
 }

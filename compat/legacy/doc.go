@@ -9,5 +9,6 @@
 // Profile.ParseBatch. What the model says of an image becomes a body through
 // Profile.Answer and Profile.Batch; everything that goes wrong is an *Error,
 // which is its own body. A Profile says which of the service's two programs is
-// spoken, or the union of both.
+// spoken, or the union of both. What the service never had, a JSON body
+// (ParseUpload), a model's name and a Format, belongs to the union alone.
 package legacy

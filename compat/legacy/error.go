@@ -104,6 +104,12 @@ func Forbidden() *Error {
 	return &Error{Status: http.StatusForbidden, Message: "此 API 金鑰無權使用該模型"}
 }
 
+// UnknownModel is the answer to a name that stands for no model, or for none
+// that the key may use: which of the two is nobody's business.
+func UnknownModel() *Error {
+	return &Error{Status: http.StatusNotFound, Message: "找不到指定的模型，或此 API 金鑰無權使用該模型"}
+}
+
 // RateLimited is the answer to a caller above their limits.
 func RateLimited(retryAfter time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Message: "請求過於頻繁，請稍後再試", RetryAfter: retryAfter}

@@ -21,6 +21,7 @@ type Image struct {
 type OCRRequest struct {
 	Image  Image
 	Prompt string // as it stands in the answer; see ModelPrompt
+	Format Format
 }
 
 // BatchRequest is what POST /ocr/batch asks for: at least one image, in the
@@ -28,10 +29,12 @@ type OCRRequest struct {
 type BatchRequest struct {
 	Images []Image
 	Prompt string
+	Format Format
 }
 
 // ParseOCR checks a form in the service's order: is there a file, has it a
-// name, is it an image by its name, can the name be kept. Errors are *Error.
+// name, is it an image by its name, can the name be kept; and then what the
+// service did not ask, is the format known. Errors are *Error.
 // now is the local time that the answer's image_path will show.
 func (p Profile) ParseOCR(form *Form, now time.Time) (*OCRRequest, error) {
 	file, ok := form.File("file")
@@ -48,7 +51,11 @@ func (p Profile) ParseOCR(form *Form, now time.Time) (*OCRRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &OCRRequest{Image: image, Prompt: p.prompt(form)}, nil
+	format, err := p.format(form)
+	if err != nil {
+		return nil, err
+	}
+	return &OCRRequest{Image: image, Prompt: p.prompt(form, format), Format: format}, nil
 }
 
 // ParseBatch takes the files of a batch that are images by their names and
@@ -73,7 +80,11 @@ func (p Profile) ParseBatch(form *Form, now time.Time) (*BatchRequest, error) {
 	if len(images) == 0 {
 		return nil, badRequest("沒有有效的圖片檔案")
 	}
-	return &BatchRequest{Images: images, Prompt: p.prompt(form)}, nil
+	format, err := p.format(form)
+	if err != nil {
+		return nil, err
+	}
+	return &BatchRequest{Images: images, Prompt: p.prompt(form, format), Format: format}, nil
 }
 
 // newImage refuses a name that the service could not have saved, with the
@@ -86,11 +97,20 @@ func newImage(file File, now time.Time, index int) (Image, error) {
 	return Image{Path: "uploads/" + name, Data: file.Data}, nil
 }
 
+// Model is the name of the model that the form asks for, "" where it leaves
+// that to the gateway. The service had one model; only Union takes a name.
+func (p Profile) Model(form *Form) string {
+	if p != Union {
+		return ""
+	}
+	return form.Value("model")
+}
+
 // prompt is the prompt of a form as the profile shows it.
-func (p Profile) prompt(form *Form) string {
+func (p Profile) prompt(form *Form, format Format) string {
 	prompt := form.Value("prompt")
 	if prompt == "" {
-		return defaultPrompt
+		return format.defaultPrompt()
 	}
 	if p == Standard && !strings.Contains(prompt, imageToken) {
 		return imageToken + "\n" + prompt
