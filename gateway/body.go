@@ -26,6 +26,7 @@ const (
 	drainTime   = 10 * time.Second
 	quietDrain  = 64 << 10 // a refused body up to here does not cost the connection
 	bodyPerUnit = 64 << 10 // bytes that earn another second
+	firstChunks = 64 << 10 // room for a body of unknown length, at first
 )
 
 // bodyTime is asked by fasthttp when a head is complete: from here on the clock
@@ -109,27 +110,28 @@ func (s *Server) holdMemory(x *exchange, n int64, queue time.Duration) (waited b
 }
 
 // readAll reads length bytes, or to the end where length is negative.
-func (s *Server) readAll(r io.Reader, x *exchange, length, limit int64) ([]byte, error) {
+func (s *Server) readAll(r io.Reader, x *exchange, length, limit int64) (body []byte, err error) {
 	if length >= 0 {
-		var body []byte
 		body, x.buffer = s.buffers.get(int(length))
-		_, err := io.ReadFull(r, body)
+		_, err = io.ReadFull(r, body)
 		return body, err
 	}
-	body := make([]byte, 0, 64<<10)
-	for {
-		if len(body) == cap(body) {
-			grown := make([]byte, len(body), min(2*int64(cap(body)), limit+1))
-			copy(grown, body)
-			body = grown
+	room, n := int64(firstChunks), 0
+	for body, x.buffer = s.buffers.get(int(room)); ; {
+		if n == len(body) {
+			room = min(4*room, limit+1) // the sizes left behind are a third of it at most
+			larger, buffer := s.buffers.get(int(room))
+			copy(larger, body)
+			s.buffers.put(x.buffer)
+			body, x.buffer = larger, buffer
 		}
-		n, err := r.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
+		more, err := r.Read(body[n:])
+		n += more
 		switch {
-		case int64(len(body)) > limit:
+		case int64(n) > limit:
 			return nil, errTooLarge
 		case err == io.EOF:
-			return body, nil
+			return body[:n], nil
 		case err != nil:
 			return nil, err
 		}

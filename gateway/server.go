@@ -104,6 +104,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		deps:    deps,
 		hangups: watch,
 		memory:  newMemory(cfg.BodiesBytes),
+		buffers: buffers{garbage: cfg.BodiesBytes / 4},
 		drains:  make(chan struct{}, maxDrains),
 		metrics: newMetrics(deps.Registry),
 		started: time.Now(),

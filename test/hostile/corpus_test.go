@@ -256,7 +256,7 @@ func functions(random *rand.Rand, key string) template.FuncMap {
 		"number": func(low, high int) int { return low + random.IntN(high-low+1) },
 		"upper":  strings.ToUpper,
 		"word":   func() string { return word(random, 4, 40) },
-		"base64": func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+		"base64": base64Of,
 		"chunks": func(s string) string { return chunks(random, s) },
 		"hex":    func(n int) string { return strconv.FormatInt(int64(n), 16) },
 		"png":    pngOf,
@@ -301,3 +301,5 @@ func parts(n int) string {
 func chat(url string) string {
 	return fmt.Sprintf(`{"model":"deepseek-ocr","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"%s"}}]}]}`, url)
 }
+
+func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }

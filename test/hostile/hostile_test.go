@@ -137,6 +137,15 @@ type others struct {
 
 // serveOthers has four clients ask for a text again and again.
 func serveOthers(t *testing.T, url, key string) *others {
+	return serve(t, url, key, `{"model":"deepseek-ocr","messages":[{"role":"user","content":"Hello."}]}`)
+}
+
+// serveShortTexts is for backends whose texts are long.
+func serveShortTexts(t *testing.T, url, key string) *others {
+	return serve(t, url, key, `{"model":"deepseek-ocr","max_tokens":5,"messages":[{"role":"user","content":"Hello."}]}`)
+}
+
+func serve(t *testing.T, url, key, chat string) *others {
 	o := &others{done: make(chan struct{})}
 	for range 4 {
 		o.working.Go(func() {
@@ -147,7 +156,7 @@ func serveOthers(t *testing.T, url, key string) *others {
 				case <-time.After(20 * time.Millisecond): // two hundred in a second are enough
 				}
 				began := time.Now()
-				status, body := good(url, key)
+				status, body := good(url, key, chat)
 				if status != http.StatusOK {
 					t.Errorf("somebody else was answered %d %.200s", status, body)
 				}
@@ -171,8 +180,7 @@ func (o *others) stop() (served int64, slowest time.Duration) {
 }
 
 // good is a request that has every right to be answered.
-func good(url, key string) (status int, body string) {
-	const chat = `{"model":"deepseek-ocr","messages":[{"role":"user","content":"Hello."}]}`
+func good(url, key, chat string) (status int, body string) {
 	req, err := http.NewRequest(http.MethodPost, url+"/v1/chat/completions", strings.NewReader(chat))
 	if err != nil {
 		return 0, err.Error()

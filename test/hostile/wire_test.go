@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,10 +25,23 @@ type outcome struct {
 	err    error  // how the connection ended, or why the next answer is not its own
 }
 
+var clients atomic.Uint32
+
+// dial connects from an address of its own on this machine: whoever sends twenty
+// wrong keys from one is throttled.
+func dial(address string) (net.Conn, error) {
+	n := clients.Add(1)
+	d := net.Dialer{
+		Timeout:   patience,
+		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(n>>8), byte(n))},
+	}
+	return d.Dial("tcp", address)
+}
+
 // send sends an attack in the way of the simplest clients: all of it first, and
 // only then does it read. Who is refused in between must still be told.
 func send(address string, a *attack) (o outcome) {
-	c, err := net.DialTimeout("tcp", address, patience)
+	c, err := dial(address)
 	if err != nil {
 		return outcome{err: err}
 	}

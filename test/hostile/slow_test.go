@@ -1,0 +1,175 @@
+package hostile_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ocrmux/test/stand"
+)
+
+// slowClients is how many there are of each kind.
+const slowClients = 200
+
+// cut bounds how long a slow client may keep its connection under the timeouts of
+// the test below: the time itself, what lingering adds, and the work of ending
+// hundreds of connections at once.
+const cut = 8 * time.Second
+
+// A slow client connects and then does as little as keeps a connection alive
+// elsewhere.
+type slowClient struct {
+	name  string
+	begin string // what is sent at once
+	drip  string // what is sent again and again, every quarter of a second
+	read  bool   // answers are read; else their end is never seen
+}
+
+func TestSlowClientsAreCutInTimeAndNobodyElseWaits(t *testing.T) {
+	s := stand.New(t, stand.Options{
+		Backends: 1,
+		Keys:     strings.Replace(keys, "keys:\n", withAnonymous+"keys:\n", 1),
+		HTTP:     "header_timeout: 1s\nbody_timeout: 1s\nidle_timeout: 2s\nwrite_timeout: 1s",
+		Sim:      []string{"-ttft", "1ms", "-tokens", "5"},
+	})
+	router := s.Routers[0]
+	address := strings.TrimPrefix(router.URL, "http://")
+	key := "Authorization: Bearer " + s.Key + "\r\n"
+	for _, kind := range []slowClient{
+		{name: "says nothing", read: true},
+		{name: "sends a head byte by byte", begin: "GET /v1/models HTTP/1.1\r\nX-A: ", drip: "a", read: true},
+		{name: "sends headers without end", begin: "GET /v1/models HTTP/1.1\r\n", drip: "X-A: b\r\n", read: true},
+		{name: "sends a body byte by byte", begin: "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n" + key + "Content-Length: 30000000\r\n\r\n" + padding[:20000], drip: "x", read: true},
+		{name: "sends chunks of one byte", begin: "POST /ocr HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", drip: "1\r\nx\r\n", read: true},
+		{name: "sends a refused body byte by byte", begin: "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n" + padding[:20000], drip: "x", read: true},
+		{name: "keeps its connection for nothing", begin: "GET /health HTTP/1.1\r\nHost: a\r\n\r\n", read: true},
+		{name: "reads nothing of its answers", begin: strings.Repeat("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 2000)},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			others := serveOthers(t, router.URL, s.Key)
+			var clients sync.WaitGroup
+			began := time.Now()
+			for range slowClients {
+				clients.Go(func() {
+					if err := kind.stay(address); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			clients.Wait()
+			took := time.Since(began)
+			served, slowest := others.stop()
+			t.Logf("all gone after %s; %d of others served meanwhile, the slowest in %s", took.Round(time.Millisecond), served, slowest.Round(time.Millisecond))
+			if served < int64(took/time.Second)*10 || slowest > 2*time.Second {
+				t.Errorf("only %d of others were served, the slowest in %s", served, slowest)
+			}
+		})
+	}
+	stand.Eventually(t, "no request is left", func() bool { return router.Metric(t, "ocrmux_requests_in_flight") == 0 })
+	if held := router.Metric(t, "ocrmux_body_memory_bytes"); held != 0 {
+		t.Errorf("%.0f bytes of bodies are still held", held)
+	}
+}
+
+// stay keeps a connection for as long as the router lets it.
+func (kind slowClient) stay(address string) error {
+	c, err := dial(address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if !kind.read { // so little room that the answers cannot pile up here
+		_ = c.(*net.TCPConn).SetReadBuffer(4096)
+	}
+	ended := make(chan error, 1)
+	_ = c.SetDeadline(time.Now().Add(cut))
+	if kind.read {
+		go func() {
+			_, err := io.Copy(io.Discard, bufio.NewReader(c))
+			ended <- err
+		}()
+	}
+	_, err = io.WriteString(c, kind.begin)
+	again := time.NewTicker(250 * time.Millisecond)
+	defer again.Stop()
+	for err == nil {
+		select {
+		case err = <-ended:
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return fmt.Errorf("not cut in %s", cut)
+			}
+			return nil
+		case <-again.C:
+			if !kind.read { // whether the connection lives shows in writing only
+				_, err = io.WriteString(c, "G")
+			} else if kind.drip != "" {
+				_, _ = io.WriteString(c, kind.drip) // after the answer nobody listens
+			}
+		}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("not cut in %s", cut)
+	}
+	return nil
+}
+
+func TestStreamsThatNobodyReadsAreCutAndTheirWorkAborted(t *testing.T) {
+	backends := 1
+	readers := 40 // a backend takes 48 at once
+	if *full {
+		backends, readers = 5, slowClients
+	}
+	s := stand.New(t, stand.Options{
+		Backends: backends,
+		Keys:     keys,
+		HTTP:     "write_timeout: 1s",
+		Sim:      []string{"-ttft", "1ms", "-tpot", "1us", "-tokens", "60000", "-max-model-len", "65536"},
+	})
+	router := s.Routers[0]
+	address := strings.TrimPrefix(router.URL, "http://")
+	const body = `{"model":"deepseek-ocr","stream":true,"max_tokens":60000,"messages":[{"role":"user","content":"Hello."}]}`
+	var conns []net.Conn
+	for range readers {
+		c, err := dial(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.(*net.TCPConn).SetReadBuffer(4096)
+		fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", s.Key, len(body), body)
+		conns = append(conns, c)
+	}
+	began := time.Now()
+	others := serveShortTexts(t, router.URL, s.Key)
+	aborted := func() (n int64) {
+		for _, b := range s.Backends {
+			n += b.Stats(t).Aborted
+		}
+		return n
+	}
+	stand.Eventually(t, "the backends abort all that nobody reads", func() bool { return aborted() >= int64(readers) })
+	took := time.Since(began)
+	served, slowest := others.stop()
+	t.Logf("%d streams aborted after %s; %d of others served meanwhile, the slowest in %s", readers, took.Round(time.Millisecond), served, slowest.Round(time.Millisecond))
+	if n := aborted(); n != int64(readers) {
+		t.Errorf("%d aborted", n)
+	}
+	if served < int64(took/time.Second) || slowest > 3*time.Second {
+		t.Errorf("only %d of others were served, the slowest in %s", served, slowest)
+	}
+	for i, c := range conns {
+		_ = c.SetDeadline(time.Now().Add(patience))
+		got, _ := io.ReadAll(c) // a reset is an end, too
+		if strings.Contains(string(got), "[DONE]") {
+			t.Errorf("stream %d ended as if it were whole", i)
+		}
+	}
+	stand.Eventually(t, "no request is left", func() bool { return router.Metric(t, "ocrmux_requests_in_flight") == 0 })
+}
