@@ -27,10 +27,10 @@ func (s *Server) handleBatch(rc *fasthttp.RequestCtx, x *exchange) error {
 	began := time.Now()
 	pages, items := s.readPages(x, m, r)
 	x.away = time.Since(began)
+	x.summarise(pages)
 	if x.gone() {
 		return errClientGone
 	}
-	x.summarise(pages)
 	body, err := s.cfg.Legacy.Profile.Batch(items)
 	if err != nil {
 		return err

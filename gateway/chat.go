@@ -143,7 +143,12 @@ func (s *Server) answerStream(rc *fasthttp.RequestCtx, x *exchange, r *completio
 	rc.Response.Header.Set("Cache-Control", "no-cache")
 	rc.Response.Header.Set("X-Accel-Buffering", "no")
 	x.streamed = true
-	rc.Response.SetBodyStream(&relay{x: x, stream: stream, dialect: r.Dialect, model: r.Client.Model, quiet: quiet}, -1)
+	answer := &relay{x: x, stream: stream, dialect: r.Dialect, model: r.Client.Model, quiet: quiet}
+	if !rc.Request.Header.IsHTTP11() {
+		answer.writeUnframed(rc)
+		return nil
+	}
+	rc.Response.SetBodyStream(answer, -1)
 	return nil
 }
 

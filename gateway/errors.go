@@ -12,6 +12,7 @@ import (
 	"ocrmux/backends"
 	"ocrmux/compat"
 	"ocrmux/compat/legacy"
+	"ocrmux/completions"
 )
 
 var errPanic = errors.New("panic")
@@ -57,8 +58,10 @@ func (s *Server) shown(x *exchange, err error) *compat.Error {
 	case errors.Is(err, errTooLarge):
 		return compat.TooLarge(s.cfg.OpenAI.MaxBody)
 	}
-	if e := plain[err]; e != nil {
-		return e
+	for _, p := range plain {
+		if errors.Is(err, p.err) {
+			return p.shown
+		}
 	}
 	if !errors.Is(err, errPanic) { // which has its line already
 		s.deps.Log.Error("unforeseen error", "id", x.id, "route", x.route, "err", err)
@@ -67,12 +70,18 @@ func (s *Server) shown(x *exchange, err error) *compat.Error {
 }
 
 // plain are the refusals that need no more than their words.
-var plain = map[error]*compat.Error{
-	errCompressed: compat.UnsupportedEncoding(),
-	errFraming:    {Status: 400, Type: "invalid_request_error", Message: "The request is not well-formed HTTP/1.1."},
-	errSlowBody:   {Status: 408, Type: "invalid_request_error", Message: "The request body came too slowly."},
-	errBrokenBody: {Status: 400, Type: "invalid_request_error", Message: "The request body ended before it was complete."},
+var plain = []struct {
+	err   error
+	shown *compat.Error
+}{
+	{errCompressed, compat.UnsupportedEncoding()},
+	{errFraming, malformed},
+	{errSlowBody, &compat.Error{Status: 408, Type: "invalid_request_error", Message: "The request body came too slowly."}},
+	{errBrokenBody, &compat.Error{Status: 400, Type: "invalid_request_error", Message: "The request body ended before it was complete."}},
+	{completions.ErrBehind, &compat.Error{Status: 408, Type: "invalid_request_error", Message: "The answer was read more slowly than it came."}},
 }
+
+var malformed = &compat.Error{Status: 400, Type: "invalid_request_error", Message: "The request is not well-formed HTTP/1.1."}
 
 // reason is an error's name in the log: from a small set, and never a text that
 // a client or a backend wrote.
@@ -96,7 +105,7 @@ func reason(err error) string {
 	}
 	for _, e := range []error{
 		auth.ErrNoKey, auth.ErrBadKey, backends.ErrBusy, backends.ErrUnavailable, backends.ErrLost, backends.ErrMalformed,
-		errClientGone, errStopping, errDeadline, errStalled, errNotTaking, errTooLarge, errCompressed, errNoRoom, errSlowBody, errBrokenBody, errFraming, errPanic,
+		errClientGone, errStopping, errDeadline, errStalled, errNotTaking, completions.ErrBehind, errTooLarge, errCompressed, errNoRoom, errSlowBody, errBrokenBody, errFraming, errPanic,
 	} {
 		if errors.Is(err, e) {
 			return e.Error()
@@ -145,7 +154,7 @@ func setRetryAfter(h *fasthttp.ResponseHeader, d time.Duration) {
 // refuseUnread answers what fasthttp could not even parse. It closes the
 // connection afterwards by itself.
 func (s *Server) refuseUnread(rc *fasthttp.RequestCtx, err error) {
-	e := plain[errFraming]
+	e := malformed
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
 	switch {

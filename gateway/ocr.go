@@ -116,7 +116,7 @@ func (s *Server) pageError(x *exchange, path string, err error) error {
 		return err
 	case errors.Is(err, errDeadline):
 		return profile.Timeout(path, s.cfg.Legacy.Timeout)
-	case errors.Is(err, backends.ErrBusy):
+	case errors.Is(err, backends.ErrBusy), errors.Is(err, errStopping):
 		return legacy.Overloaded(busyRetry)
 	case errors.Is(err, backends.ErrUnavailable):
 		return legacy.Unavailable(busyRetry)
@@ -143,7 +143,7 @@ func (s *Server) legacyError(e *compat.Error, err error) *legacy.Error {
 		return legacy.TooLarge()
 	case errors.Is(err, errCompressed):
 		return legacy.Compressed()
-	case errors.Is(err, errNoRoom):
+	case errors.Is(err, errNoRoom), errors.Is(err, errStopping):
 		return legacy.Overloaded(busyRetry)
 	case errors.Is(err, errDeadline):
 		return s.cfg.Legacy.Profile.Timeout("", s.cfg.Legacy.Timeout)

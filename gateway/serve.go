@@ -34,15 +34,15 @@ func (s *Server) serve(rc *fasthttp.RequestCtx) {
 			s.deps.Log.Error("panic in a handler", "id", x.id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			s.writeError(rc, x, errPanic)
 		}
+		if s.draining.Load() {
+			rc.SetConnectionClose()
+		}
 		x.status = rc.Response.StatusCode()
 		if !x.streamed {
 			x.finish()
 		}
 	}()
 	rc.Response.Header.Set("X-Request-Id", x.id)
-	if s.draining.Load() {
-		rc.SetConnectionClose()
-	}
 	if err := wellFormed(rc); err != nil {
 		rc.SetConnectionClose()
 		s.writeError(rc, x, err)
@@ -101,7 +101,10 @@ func (s *Server) routeV1(x *exchange, method, rest string) handler {
 		want, h = fasthttp.MethodGet, s.named(x, "model", s.handleModel(name))
 	}
 	if method != want {
-		return s.fail(compat.MethodNotSupported(method, "/v1/"+rest))
+		return func(rc *fasthttp.RequestCtx, _ *exchange) error {
+			rc.Response.Header.Set("Allow", want)
+			return compat.MethodNotSupported(method, "/v1/"+rest)
+		}
 	}
 	return h
 }

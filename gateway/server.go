@@ -193,7 +193,19 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	err := s.http.ShutdownWithContext(ctx)
 	s.cut(errStopping)
+	if err != nil {
+		s.waitForCut()
+	}
 	return errors.Join(err, s.hangups.close())
+}
+
+// waitForCut gives requests that were cancelled a moment to tell their clients
+// and to give back what they hold.
+func (s *Server) waitForCut() {
+	const moment, glance = time.Second, 5 * time.Millisecond
+	for began := time.Now(); s.http.GetOpenConnectionsCount() > 0 && time.Since(began) < moment; {
+		time.Sleep(glance)
+	}
 }
 
 // quiet is fasthttp's logger: what it has to say is of no use to an operator

@@ -46,6 +46,7 @@ type world struct {
 	log      *syncBuffer
 	server   *gateway.Server
 	registry *prometheus.Registry
+	stopped  bool // by the test itself
 }
 
 // setup is what a test may want different.
@@ -58,6 +59,7 @@ type setup struct {
 	maxQueue  int
 	inFlight  int
 	noBackend bool
+	pool      completions.Pool // in place of the one before the stand-ins
 }
 
 func newWorld(t *testing.T, set setup) *world {
@@ -88,6 +90,9 @@ func newWorld(t *testing.T, set setup) *world {
 	must(t, err)
 	gate := w.gate(set.keys, log)
 	deps := completions.Deps{Pools: map[string]completions.Pool{"main": pool}, Log: log}
+	if set.pool != nil {
+		deps.Pools["main"] = set.pool
+	}
 	if set.cache {
 		deps.Cache = cache.New(cache.Config{MaxBytes: 1 << 20, TTL: time.Hour}, w.registry)
 	}
@@ -119,7 +124,7 @@ func newWorld(t *testing.T, set setup) *world {
 		admin.Close()
 		end, stop := context.WithTimeout(context.Background(), 5*time.Second)
 		defer stop()
-		if err := w.server.Shutdown(end); err != nil {
+		if err := w.server.Shutdown(end); err != nil && !w.stopped {
 			t.Errorf("shutdown: %v", err)
 		}
 		<-served
