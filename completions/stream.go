@@ -3,9 +3,7 @@ package completions
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -79,7 +77,7 @@ func (s *Service) Stream(ctx context.Context, r *Request) *Stream {
 func (s *Service) pump(ctx context.Context, r *Request, st *Stream) (receipt backends.Receipt, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.deps.Log.Error("panic while an answer was read", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			LogPanic(s.deps.Log, "panic while an answer was read", p)
 			err = errPanicked
 		}
 	}()

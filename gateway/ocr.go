@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -18,7 +17,7 @@ import (
 
 // handleOCR is POST /ocr: one image in a form, its text in the answer.
 func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
-	form, m, err := s.upload(rc, x)
+	form, m, err := s.upload(rc, x, "file")
 	if err != nil {
 		return err
 	}
@@ -27,7 +26,7 @@ func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
 		return err
 	}
 	x.images = 1
-	page, err := s.readPage(x, m, r.Image, r.Prompt)
+	page, err := s.readPage(x, m, r.Image, wanted{r.Prompt, r.Format})
 	x.receipt, x.cache, x.ending = page.receipt, page.cache, page.finish
 	x.away = page.receipt.Queue + page.receipt.Busy
 	if err != nil {
@@ -41,8 +40,8 @@ func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
 }
 
 // upload lets the caller in, reads the form and finds the model: what /ocr and
-// /ocr/batch have in common.
-func (s *Server) upload(rc *fasthttp.RequestCtx, x *exchange) (*legacy.Form, *completions.Model, error) {
+// /ocr/batch have in common. field is where each looks for its files.
+func (s *Server) upload(rc *fasthttp.RequestCtx, x *exchange, field string) (*legacy.Form, *completions.Model, error) {
 	x.within(s.cfg.Legacy.Timeout)
 	x.watchClient()
 	if err := s.admit(rc, x); err != nil {
@@ -52,13 +51,17 @@ func (s *Server) upload(rc *fasthttp.RequestCtx, x *exchange) (*legacy.Form, *co
 	if err != nil && !asIfEmpty(rc, err) {
 		return nil, nil, err
 	}
-	form, err := legacy.ParseForm(string(rc.Request.Header.ContentType()), body)
+	form, err := s.cfg.Legacy.Profile.ParseUpload(string(rc.Request.Header.ContentType()), body, field)
 	if err != nil {
 		return nil, nil, err
 	}
-	m := s.deps.Service.Model(s.cfg.Legacy.Model)
+	name, refusal := s.cfg.Legacy.Profile.Model(form), legacy.UnknownModel
+	if name == "" {
+		name, refusal = s.cfg.Legacy.Model, legacy.Forbidden
+	}
+	m := s.deps.Service.Model(name)
 	if m == nil || !mayUse(x.identity, m) {
-		return nil, nil, legacy.Forbidden()
+		return nil, nil, refusal()
 	}
 	x.model = m.Name
 	return form, m, nil
@@ -75,6 +78,12 @@ func asIfEmpty(rc *fasthttp.RequestCtx, err error) bool {
 	return errors.Is(err, errBrokenBody)
 }
 
+// wanted is what the caller asks of every image.
+type wanted struct {
+	prompt string
+	format legacy.Format
+}
+
 // page is what became of one image.
 type page struct {
 	answer  legacy.Answer
@@ -85,9 +94,9 @@ type page struct {
 
 // readPage has one image read. Errors are in the words of the legacy service,
 // but for the client's leaving.
-func (s *Server) readPage(x *exchange, m *completions.Model, image legacy.Image, prompt string) (p page, err error) {
+func (s *Server) readPage(x *exchange, m *completions.Model, image legacy.Image, want wanted) (p page, err error) {
 	profile := s.cfg.Legacy.Profile
-	mime, _, _, err := compat.Sniff(image.Data)
+	mime, width, height, err := compat.Sniff(image.Data)
 	switch {
 	case errors.Is(err, compat.ErrImageTooLarge):
 		return p, legacy.ImageTooLarge()
@@ -95,7 +104,7 @@ func (s *Server) readPage(x *exchange, m *completions.Model, image legacy.Image,
 		return p, profile.NotAnImage(image.Path)
 	}
 	r := s.request(x, m)
-	r.Page = &completions.Page{Image: image.Data, MIME: mime, Prompt: legacy.ModelPrompt(prompt)}
+	r.Page = &completions.Page{Image: image.Data, MIME: mime, Prompt: legacy.ModelPrompt(want.prompt)}
 	r.QueueFor = x.left(s.cfg.Legacy.Timeout)
 	began := time.Now()
 	a, err := s.deps.Service.Whole(x.ctx, r)
@@ -103,7 +112,9 @@ func (s *Server) readPage(x *exchange, m *completions.Model, image legacy.Image,
 	if err != nil {
 		return p, s.pageError(x, image.Path, err)
 	}
-	p.answer, err = profile.Answer(legacy.Page{Path: image.Path, Prompt: prompt, Took: time.Since(began)}, a.Text)
+	p.answer, err = profile.Answer(legacy.Page{
+		Path: image.Path, Prompt: want.prompt, Format: want.format, Width: width, Height: height, Took: time.Since(began),
+	}, a.Text)
 	return p, err
 }
 
@@ -158,7 +169,7 @@ func (s *Server) legacyError(e *compat.Error, err error) *legacy.Error {
 func (s *Server) guarded(x *exchange, work func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.deps.Log.Error("panic while an image was read", "id", x.id, "panic", fmt.Sprint(p))
+			completions.LogPanic(s.deps.Log.With("id", x.id), "panic while an image was read", p)
 			err = errPanic
 		}
 	}()

@@ -37,7 +37,7 @@ func (r *relay) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func (r *relay) WriteTo(w io.Writer) (n int64, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.x.s.deps.Log.Error("panic in a stream", "id", r.x.id, "panic", p)
+			completions.LogPanic(r.x.s.deps.Log.With("id", r.x.id), "panic in a stream", p)
 			err = errPanic
 		}
 		r.end(err)

@@ -2,15 +2,14 @@ package gateway
 
 import (
 	"bytes"
-	"fmt"
 	"net/url"
-	"runtime/debug"
 	"strings"
 
 	"github.com/valyala/fasthttp"
 
 	"ocrmux/compat"
 	"ocrmux/compat/legacy"
+	"ocrmux/completions"
 )
 
 // handler answers a request, or returns why it cannot. A handler that hands its
@@ -31,7 +30,7 @@ func (s *Server) serve(rc *fasthttp.RequestCtx) {
 	defer func() {
 		if p := recover(); p != nil {
 			x.streamed = false
-			s.deps.Log.Error("panic in a handler", "id", x.id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			completions.LogPanic(s.deps.Log.With("id", x.id), "panic in a handler", p)
 			s.writeError(rc, x, errPanic)
 		}
 		if s.draining.Load() {
