@@ -15,7 +15,7 @@ import (
 // handleBatch is POST /ocr/batch: several images in a form, read side by side,
 // answered in their order. What fails fails alone.
 func (s *Server) handleBatch(rc *fasthttp.RequestCtx, x *exchange) error {
-	form, m, err := s.upload(rc, x)
+	form, m, err := s.upload(rc, x, "files")
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (s *Server) readPages(x *exchange, m *completions.Model, r *legacy.BatchReq
 	for i, image := range r.Images {
 		work.Go(func() error {
 			items[i].Err = s.guarded(x, func() (err error) {
-				pages[i], err = s.readPage(x, m, image, r.Prompt)
+				pages[i], err = s.readPage(x, m, image, wanted{r.Prompt, r.Format})
 				return err
 			})
 			items[i].Answer = pages[i].answer
