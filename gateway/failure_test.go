@@ -31,12 +31,16 @@ type unhashable []string
 func (unhashable) Error() string { return "canary-cause" }
 
 func TestFailureThatNobodyForesawIsAnInternalErrorAndALineInTheLog(t *testing.T) {
-	for name, fail := range map[string]script{
-		"an error": func(context.Context, *backends.Request, backends.Sink) error { return unhashable{"x"} },
-		"a panic":  func(context.Context, *backends.Request, backends.Sink) error { panic("canary-cause") },
+	for _, c := range []struct {
+		name string
+		fail script
+		told string // in the log
+	}{
+		{"an error", func(context.Context, *backends.Request, backends.Sink) error { return unhashable{"x"} }, "canary-cause"},
+		{"a panic", func(context.Context, *backends.Request, backends.Sink) error { panic("canary-value") }, `"panic":"string","stack":`},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, setup{pool: fail})
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, setup{pool: c.fail})
 			for _, more := range []string{"", `,"stream":true`} {
 				r := w.chat(chatBody(page(1), more))
 				if r.errorCode(t); r.status != 500 || r.header.Get("X-Request-Id") == "" || r.header.Get("Content-Type") != "application/json" || strings.Contains(r.body, "canary") {
@@ -50,8 +54,8 @@ func TestFailureThatNobodyForesawIsAnInternalErrorAndALineInTheLog(t *testing.T)
 			if r.status != 200 || strings.Count(r.body, `"error"`) != 2 || strings.Contains(r.body, "canary") {
 				t.Errorf("/ocr/batch: got %d %s", r.status, r.body)
 			}
-			if n := strings.Count(w.log.String(), "canary-cause"); n != 5 {
-				t.Errorf("the cause is in the log %d times, want 5", n)
+			if n := strings.Count(w.log.String(), c.told); n != 5 || strings.Contains(w.log.String(), "canary-value") {
+				t.Errorf("the log tells of it %d times, want 5: %s", n, w.log)
 			}
 		})
 	}
