@@ -91,11 +91,12 @@ func (o options) run(w io.Writer) (differences int, err error) {
 			return 0, fmt.Errorf("http://%s/health: %w", t.address, err)
 		}
 	}
-	sent := 0
+	sent, statuses := 0, map[int]int{} // of the old service; 0: no answer
 	compare := func(r row) {
 		sent++
 		old, new := o.both(r.request)
-		if old.equal(new) {
+		statuses[old.status]++
+		if old.status != 0 && old.equal(new) {
 			return
 		}
 		differences++
@@ -113,12 +114,13 @@ func (o options) run(w io.Writer) (differences int, err error) {
 	for n := range uint64(max(o.mutations, 0)) {
 		compare(mutation(o.seed, n))
 	}
-	fmt.Fprintf(w, "%d of the corpus and %d mutations (seed %d): %d differences\n", inCorpus, sent-inCorpus, o.seed, differences)
+	fmt.Fprintf(w, "%d of the corpus and %d mutations (seed %d): %d differences; the old service's statuses: %v\n",
+		inCorpus, sent-inCorpus, o.seed, differences, statuses)
 	return differences, nil
 }
 
-// both sends a request to both services at once. That there is no answer is an
-// answer too.
+// both sends a request to both services at once. Where there is no answer, its
+// status is 0 and its body says why.
 func (o options) both(r request) (old, new answer) {
 	var wg sync.WaitGroup
 	wg.Go(func() { old = o.masked(o.old, r) })

@@ -16,6 +16,7 @@ type draft struct {
 	chunks       []int
 	bodyless     bool
 	other        func() []byte // another body than the form
+	edits        int           // bytes of the rendered body that are changed
 	what         []string      // was done to it
 	rng          *rand.Rand
 }
@@ -32,6 +33,9 @@ func mutation(seed, n uint64) row {
 	r.header = append(r.header, d.header...)
 	if d.other != nil {
 		r.body = d.other
+	}
+	if d.edits > 0 {
+		r.body = d.edited(r.body())
 	}
 	if d.bodyless || r.method == "GET" || r.method == "HEAD" {
 		r.body, r.chunks = nil, nil
@@ -96,14 +100,14 @@ func pick[T any](d *draft, from ...T) T { return from[d.rng.IntN(len(from))] }
 
 // images are what a mutation uploads. Texts for which the two programs' rules
 // would matter are not among them.
-var images = [][]byte{page, page, page, chinesePage, notImage, nil}
+var images = [][]byte{page, page, page, page, chinesePage, chinesePage, notImage, nil}
 
 func (d *draft) image() []byte { return pick(d, images...) }
 
 func (d *draft) changePath() string {
 	switch d.rng.IntN(6) {
 	case 0:
-		d.path = pick(d, "/", "/health", "/ocr/batch", "/ocr", "/ocr/", "/health/", "/static/x", "/static/", "/static", "/static//x", "/favicon.ico",
+		d.path = pick(d, "/", "/health", "/ocr/batch", "/ocr", "/ocr/", "/health/", "/static/x", "/static/", "/static", "/static//x", "/static//x%E7%99%BC", "/static//a%20b", "/static//a%2Fb", "/static//%FF", "/static//a;b:c@d", "/static//a%3Fb%23c%25", "/static//%22%3C%3E%5B%5D%7B%7D%7C%5C%5E%60", "/static/..//x", "/favicon.ico",
 			"/ocr/batch/", "/ocr/../ocr", "/ocr/./batch", "/ocr;x", "/ocr%00", "/ocr%2f", "/ocr%", "/ocr%zz", "/%6f%63%72", "/ocr%C3%A9", "/ocr%FF", "/ocr+batch", "/api/ocr", "/ocr%20", "/ocr%0A", "/ocr%3Fx", "/ocr%23", "/ocr&x", "//", "/.", "/..", "/index.html")
 	case 1: // more slashes
 		at := d.rng.IntN(len(d.path))
@@ -123,7 +127,7 @@ func (d *draft) changePath() string {
 		}
 	case 4:
 		if !strings.Contains(d.path, "?") {
-			d.path += pick(d, "?", "?prompt=x", "?a=1&b=%3C%3E&c", "?file=a.png", "??", "?a=/../", "?a='\"<>", "?%E7%99%BC", "?a=%", "?x=[1]")
+			d.path += pick(d, "?", "?prompt=x", "?a=1&b=%3C%3E&c", "?file=a.png", "??", "?a=/../", "?a='\"<>", "?%E7%99%BC", "?a=%", "?x=[1]", "?x={1}|\\^`", "?%FF", "?#")
 		}
 	case 5: // a character gone or twice
 		at := 1 + d.rng.IntN(max(1, len(d.path)-1))
@@ -171,9 +175,17 @@ func (d *draft) rename(p *part, name string) {
 func (d *draft) changeName() string {
 	name := d.fileName()
 	if p := d.somePart(); p != nil {
-		*p = part{[]string{"Content-Disposition: form-data; name=\"" + pick(d, "file", "files") + "\"; " + name}, p.data}
+		*p = part{[]string{"Content-Disposition: form-data; name=\"" + d.field() + "\"; " + name}, p.data}
 	}
 	return fmt.Sprintf("%.80q", name)
+}
+
+// field is most often the field that the route asks for.
+func (d *draft) field() string {
+	if right := strings.HasSuffix(d.path, "batch"); right == (d.rng.IntN(6) > 0) {
+		return "files"
+	}
+	return "file"
 }
 
 // fileName is a filename parameter.
@@ -192,7 +204,7 @@ func (d *draft) fileName() string {
 
 // name is a file's name, good or not.
 func (d *draft) name() string {
-	if d.rng.IntN(3) == 0 {
+	if d.rng.IntN(2) == 0 {
 		return pick(d, "a.png", "scan.jpg", "page 1.jpeg", "x.gif", "b.bmp", "c.webp")
 	}
 	stems := []string{"a", "發票", "My résumé №1", "..", ".", "", " ", "a b", "a/b", "../x", "C:\\x", "a.b", "_", "._", "a__b", "ﬁ", "é", "e\u0301", "½", "\u00a0", "\u3000", "ａ", "😀", "CON", "a\tb", "-", "a'b", "a%41", "%", "a;b", "~", "a,b", "İ", "K", "\x7f", "\u200b", "\u2028", "\x1c", "a\x85b", "ß", "#", "a?b", "&amp;", "<b>", "${x}", "`x`"}
@@ -247,13 +259,13 @@ func (d *draft) changeParts() string {
 		d.parts = append(d.parts, value(pick(d, "file", "files", "x", ""), pick(d, "", "x", "a.png")))
 		return "a text more"
 	}
-	d.parts = append(d.parts, file(pick(d, "file", "files"), d.name(), d.image()))
+	d.parts = append(d.parts, file(d.field(), d.name(), d.image()))
 	return "a file more"
 }
 
 func (d *draft) changePartHeader() string {
 	p := d.somePart()
-	if p == nil {
+	if p == nil || len(p.header) == 0 {
 		return "no part header"
 	}
 	line := pick(d, "", "X-Other: 1", "Content-Transfer-Encoding: base64", "Content-Type: text/plain; charset=iso-8859-1", "Content-Type: text/plain; charset=us-ascii", "Content-Type: text/plain; charset=big5", "Content-Type: multipart/mixed; boundary=x",
@@ -301,7 +313,7 @@ func (d *draft) changeFraming() string {
 		return fmt.Sprintf("boundary lines %q", d.boundary)
 	case 5:
 		if p := d.somePart(); p != nil {
-			p.data = append(slices.Clone(p.data), pick(d, "\r\n", "\n", "\r", "\r\n--", "\r\n--"+d.boundary+"x", "\r\n--"+d.boundary[:4], "--"+d.boundary, "\n--"+d.boundary+" \n", "\r\r\n")...)
+			p.data = append(slices.Clone(p.data), pick(d, "\r\n", "\n", "\r", "\r\n--", "\r\n--"+d.boundary+"x", "\r\n--"+d.boundary[:len(d.boundary)/2], "--"+d.boundary, "\n--"+d.boundary+" \n", "\r\r\n")...)
 		}
 		return "data that resembles framing"
 	}
@@ -316,7 +328,7 @@ func (d *draft) changeBoundary() string {
 	switch d.rng.IntN(3) {
 	case 0:
 		d.contentType = "multipart/form-data" + pick(d, "; boundary="+b+"; x=y", "; x=y; boundary="+b, ";boundary="+b, "; boundary = "+b, `; boundary="`+b+`"`, `; boundary="`+b, "; BOUNDARY="+b, "; boundary="+b+";", "; boundary='"+b+"'", "; boundary", "; boundary=", `; boundary=""`,
-			"; boundary="+b+" ", "; boundary="+b+" x", "; boundary=other; boundary="+b, "; boundary="+b+"; boundary=other", "; boundary*=utf-8''"+b, "; boundary*0="+b[:4]+"; boundary*1="+b[4:], ", boundary="+b, " boundary="+b, "; boundary=\t"+b, ";; boundary="+b)
+			"; boundary="+b+" ", "; boundary="+b+" x", "; boundary=other; boundary="+b, "; boundary="+b+"; boundary=other", "; boundary*=utf-8''"+b, "; boundary*0="+b[:len(b)/2]+"; boundary*1="+b[len(b)/2:], ", boundary="+b, " boundary="+b, "; boundary=\t"+b, ";; boundary="+b)
 	case 1:
 		d.boundary = pick(d, "----WebKitFormBoundary7MA4YWxkTrZu0gW", "x", "0123456789", "a'b(c)+_,-./:=?", "a b", "a b ", strings.Repeat("b", 70), strings.Repeat("b", 200), "-", "--", "{}[]^$.*|\\", "(?:", "a%20b", "é")
 		d.contentType = fmt.Sprintf(`multipart/form-data; boundary="%s"`, d.boundary)
@@ -327,42 +339,47 @@ func (d *draft) changeBoundary() string {
 	return "content type " + d.contentType
 }
 
-// changeBytes changes a byte of the framing or of a text; an image's bytes
-// stay, for what is left of a broken image is the model's to say.
+// changeBytes changes bytes wherever they are, but not an image's: what is left
+// of a broken image is the model's to say.
 func (d *draft) changeBytes() string {
-	for i := range d.parts {
-		d.parts[i].header = slices.Clone(d.parts[i].header)
-	}
-	if len(d.parts) == 0 || d.rng.IntN(3) == 0 {
-		d.preamble = change(d, "--"+d.boundary+d.newline)
-		if len(d.parts) > 0 { // of the first boundary line, which is now the preamble
-			d.preamble += strings.Join(d.parts[0].header, d.newline) + d.newline + d.newline + "first" + d.newline
-		}
-		return fmt.Sprintf("before the form %.60q", d.preamble)
-	}
-	p := &d.parts[d.rng.IntN(len(d.parts))]
-	if len(p.header) == 0 {
-		return "no byte"
-	}
-	i := d.rng.IntN(len(p.header))
-	p.header[i] = change(d, p.header[i])
-	return fmt.Sprintf("a byte of %.80q", p.header[i])
+	d.edits += 1 + d.rng.IntN(3)
+	return "bytes changed"
 }
 
-// change replaces, adds or removes a byte of s.
-func change(d *draft, s string) string {
-	if s == "" {
-		return s
+func (d *draft) edited(body []byte) func() []byte {
+	for range d.edits {
+		if at := d.outside(body); at >= 0 {
+			body = d.edit(body, at)
+		}
 	}
-	at := d.rng.IntN(len(s))
-	c := pick(d, "\r", "\n", "\x00", "\"", "\\", ";", "=", "-", " ", "\t", ":", "*", "'", "%", "\xff", "\x80", "a", "\v", "\f", "\x1f", "\r\n", "é")
+	return func() []byte { return body }
+}
+
+// outside is a place in a body that is in no image, or negative.
+func (d *draft) outside(body []byte) int {
+	if len(body) == 0 {
+		return -1
+	}
+	at := d.rng.IntN(len(body))
+	for _, image := range [][]byte{page, chinesePage} {
+		start := max(0, at-len(image)+1)
+		if i := bytes.Index(body[start:min(len(body), at+len(image))], image); i >= 0 {
+			return start + i - d.rng.IntN(min(start+i, 100)+1) - 1 // before it, where its part's header is
+		}
+	}
+	return at
+}
+
+// edit replaces, adds or removes a byte.
+func (d *draft) edit(body []byte, at int) []byte {
+	c := pick(d, "\r", "\n", "\x00", "\"", "\\", ";", "=", "-", " ", "\t", ":", "*", "'", "%", "\xff", "\x80", "a", "\v", "\f", "\x1f", "\r\n", "é", "\r\n\r\n", "--")
 	switch d.rng.IntN(3) {
 	case 0:
-		return s[:at] + c + s[at:]
+		return slices.Concat(body[:at], []byte(c), body[at:])
 	case 1:
-		return s[:at] + s[at+1:]
+		return slices.Concat(body[:at], body[at+1:])
 	}
-	return s[:at] + c + s[at+1:]
+	return slices.Concat(body[:at], []byte(c), body[at+1:])
 }
 
 func (d *draft) changeType() string {
