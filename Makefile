@@ -5,7 +5,7 @@ version := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 # Packages whose tests start processes. They run after the others and one after
 # another, so that nothing else takes the processors from what they time, and
 # without the race detector, which does not see into other processes.
-processes := /samples/|/test/(pages|e2e|hostile|sdk)
+processes := /samples/|/test/(pages|e2e|hostile|sdk|legacydiff)
 
 # Style and common mistakes, found by one tool of one version.
 golangci_lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -47,8 +47,9 @@ soak: build ## the long forms of the process tests: kills, leavers, deaths mid-s
 	scripts/need test
 	go test -count=1 -timeout 60m -v -run Soak ./test/e2e -soak
 	go test -count=1 -timeout 60m -run MidStream ./test/sdk -deaths 100
+	go test -count=1 -timeout 60m -v -run Router_ ./test/legacydiff -mutations 2000
 
 ready: lint test bench soak ## all of these: may it be handed on?
 
 clean: ## remove what the other commands made
-	rm -rf bin .run .venv test/drivers/node/node_modules
+	rm -rf bin .run .venv test/drivers/node/node_modules test/legacydiff/reference/.venv
