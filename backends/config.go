@@ -51,20 +51,46 @@ type Backend struct {
 	MaxInFlight int    // requests on it at once, default 48
 }
 
+// DefaultMaxInFlight is a Backend's MaxInFlight where it says nothing.
+const DefaultMaxInFlight = 48
+
+// Defaults is what holds where a Config says nothing.
+func Defaults() Config {
+	b := balancer.Config{}.WithDefaults()
+	return Config{
+		Policy:         b.Policy,
+		MaxQueue:       1024,
+		ProbeInterval:  time.Second,
+		ProbeTimeout:   2 * time.Second,
+		ModelsInterval: 30 * time.Second,
+		Tick:           50 * time.Millisecond,
+		DownAfter:      b.DownAfter,
+		UpAfter:        b.UpAfter,
+		ByteWindow:     b.ByteWindow,
+		StallSilence:   b.StallSilence,
+		StallProbe:     b.StallProbe,
+		BreakerOpenMin: b.BreakerOpenMin,
+		BreakerOpenMax: b.BreakerOpenMax,
+		RetryShare:     b.RetryShare,
+		RetryMin:       b.RetryMin,
+	}
+}
+
 // prepare fills in defaults and names everything that is wrong.
 func (c *Config) prepare() error {
-	c.MaxQueue = cmp.Or(c.MaxQueue, 1024)
-	c.ProbeInterval = cmp.Or(c.ProbeInterval, time.Second)
-	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, 2*time.Second)
-	c.ModelsInterval = cmp.Or(c.ModelsInterval, 30*time.Second)
-	c.Tick = cmp.Or(c.Tick, 50*time.Millisecond)
+	d := Defaults() // of what is not the balancer's
+	c.MaxQueue = cmp.Or(c.MaxQueue, d.MaxQueue)
+	c.ProbeInterval = cmp.Or(c.ProbeInterval, d.ProbeInterval)
+	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, d.ProbeTimeout)
+	c.ModelsInterval = cmp.Or(c.ModelsInterval, d.ModelsInterval)
+	c.Tick = cmp.Or(c.Tick, d.Tick)
 	var errs []error
 	if min(c.ProbeInterval, c.ProbeTimeout, c.ModelsInterval, c.Tick) <= 0 {
 		errs = append(errs, errors.New("intervals must be positive"))
 	}
 	backends := make([]Backend, len(c.Backends)) // the caller's stay as they are
 	for i, b := range c.Backends {
-		b.MaxInFlight = cmp.Or(b.MaxInFlight, 48)
+		b.MaxInFlight = cmp.Or(b.MaxInFlight, DefaultMaxInFlight)
 		backends[i] = b
 		if _, err := b.base(); err != nil {
 			errs = append(errs, err)

@@ -50,7 +50,7 @@ func New(cfg Config, seed uint64) *Balancer {
 		panic("balancer: " + err.Error())
 	}
 	b := &Balancer{
-		cfg:    cfg.withDefaults(),
+		cfg:    cfg.WithDefaults(),
 		random: rand.New(rand.NewPCG(seed, 0)),
 		byName: make(map[string]*backend, len(cfg.Backends)),
 		models: make(map[string]*model),

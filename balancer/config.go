@@ -26,7 +26,8 @@ type Config struct {
 	RetryMin   int     // ... and how many may be in any case, default 3
 }
 
-func (c Config) withDefaults() Config {
+// WithDefaults puts a default where c has zero.
+func (c Config) WithDefaults() Config {
 	c.Policy = cmp.Or(c.Policy, LeastLoaded)
 	c.DownAfter = cmp.Or(c.DownAfter, 3)
 	c.UpAfter = cmp.Or(c.UpAfter, 2)

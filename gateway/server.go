@@ -14,7 +14,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -23,47 +22,8 @@ import (
 
 	"ocrmux/auth"
 	"ocrmux/backends"
-	"ocrmux/compat/legacy"
 	"ocrmux/completions"
 )
-
-// Config is the gateway's behaviour. Zero values mean the defaults named.
-type Config struct {
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; none
-	BodiesBytes    int64          // request bodies held at once, all together; 1 GiB
-	OpenAI         OpenAI
-	Legacy         Legacy
-	Time           Time
-}
-
-// OpenAI configures the routes under /v1.
-type OpenAI struct {
-	MaxBody   int64         // bytes of one request body; 32 MiB
-	Timeout   time.Duration // of a whole request without streaming; 290 s, below Node's 300 s
-	Streaming time.Duration // of a whole stream; 600 s
-	Silence   time.Duration // longest gap between two events of a stream; 60 s
-	Queue     time.Duration // longest wait for a slot; 10 s
-	MaxN      int           // highest "n"; 8
-}
-
-// Legacy configures /ocr and its neighbours.
-type Legacy struct {
-	Profile       legacy.Profile // the old program whose dialect is spoken; the union of both
-	Model         string         // name of the model that reads the pages
-	MaxBody       int64          // bytes of one upload; 16 MiB
-	Timeout       time.Duration  // of a whole request, queue included; 300 s
-	BatchParallel int            // images of one batch in work at once; 8
-}
-
-// Time bounds what a client may take.
-type Time struct {
-	Header    time.Duration // to send the request's head; 10 s
-	Body      time.Duration // to send a body, plus a second per 64 KiB; 30 s
-	Idle      time.Duration // between two requests of a connection; 120 s
-	Write     time.Duration // a client that takes nothing of its answer; 15 s
-	KeepAlive time.Duration // silence of a stream before it is filled; 15 s
-	LameDuck  time.Duration // from the signal to stop until no connection is accepted; 0.5 s
-}
 
 // Deps are the rooms below.
 type Deps struct {
@@ -131,31 +91,6 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		TCPKeepalive:                 true,
 	}
 	return s, nil
-}
-
-func (c *Config) fill() {
-	def(&c.BodiesBytes, 1<<30)
-	def(&c.OpenAI.MaxBody, 32<<20)
-	def(&c.OpenAI.Timeout, 290*time.Second)
-	def(&c.OpenAI.Streaming, 600*time.Second)
-	def(&c.OpenAI.Silence, 60*time.Second)
-	def(&c.OpenAI.Queue, 10*time.Second)
-	def(&c.OpenAI.MaxN, 8)
-	def(&c.Legacy.MaxBody, 16<<20)
-	def(&c.Legacy.Timeout, 300*time.Second)
-	def(&c.Legacy.BatchParallel, 8)
-	def(&c.Time.Header, 10*time.Second)
-	def(&c.Time.Body, 30*time.Second)
-	def(&c.Time.Idle, 120*time.Second)
-	def(&c.Time.Write, 15*time.Second)
-	def(&c.Time.KeepAlive, 15*time.Second)
-	def(&c.Time.LameDuck, 500*time.Millisecond)
-}
-
-func def[T comparable](v *T, standard T) {
-	if *v == *new(T) {
-		*v = standard
-	}
 }
 
 // Serve answers connections from ln until Shutdown. With tlsConfig it speaks

@@ -3,10 +3,14 @@ package main
 import (
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"ocrmux/backends"
+	"ocrmux/gateway"
 )
 
 // Config is config.yaml: what can be set, under which key, and what holds
@@ -151,50 +155,58 @@ type Model struct {
 	Recipe   Recipe   `yaml:"recipe"`
 }
 
+// defaults are the rooms' own, and what no room knows of.
 func defaults() *Config {
+	g := gateway.Defaults()
 	return &Config{
 		HTTP: HTTP{
 			Listen:        "127.0.0.1:5000",
-			HeaderTimeout: 10 * time.Second,
-			BodyTimeout:   30 * time.Second,
-			IdleTimeout:   120 * time.Second,
-			WriteTimeout:  15 * time.Second,
-			LameDuck:      500 * time.Millisecond,
+			HeaderTimeout: g.Time.Header,
+			BodyTimeout:   g.Time.Body,
+			IdleTimeout:   g.Time.Idle,
+			WriteTimeout:  g.Time.Write,
+			LameDuck:      g.Time.LameDuck,
 			Drain:         60 * time.Second,
 		},
 		Admin:  Admin{Listen: "127.0.0.1:5001"},
 		Log:    Log{Level: "info", Format: "json"},
 		Keys:   Keys{File: "keys.yaml"},
-		Memory: Memory{Bodies: 1 << 30},
+		Memory: Memory{Bodies: Size(g.BodiesBytes)},
 		Cache:  Cache{MaxBytes: 256 << 20, TTL: 24 * time.Hour},
 		OpenAI: OpenAI{
-			MaxBody:       32 << 20,
-			MaxN:          8,
-			Queue:         10 * time.Second,
-			Timeout:       290 * time.Second,
-			StreamTimeout: 600 * time.Second,
-			Silence:       60 * time.Second,
-			KeepAlive:     15 * time.Second,
+			MaxBody:       Size(g.OpenAI.MaxBody),
+			MaxN:          g.OpenAI.MaxN,
+			Queue:         g.OpenAI.Queue,
+			Timeout:       g.OpenAI.Timeout,
+			StreamTimeout: g.OpenAI.Streaming,
+			Silence:       g.OpenAI.Silence,
+			KeepAlive:     g.Time.KeepAlive,
 		},
-		Legacy: Legacy{Profile: "union", MaxBody: 16 << 20, Timeout: 300 * time.Second, Batch: Batch{Parallel: 8}},
+		Legacy: Legacy{
+			Profile: "union",
+			MaxBody: Size(g.Legacy.MaxBody),
+			Timeout: g.Legacy.Timeout,
+			Batch:   Batch{Parallel: g.Legacy.BatchParallel},
+		},
 	}
 }
 
 func (p *Pool) setDefaults() {
-	p.Policy, p.MaxQueue = "least_loaded", 1024
+	d := backends.Defaults()
+	p.Policy, p.MaxQueue = d.Policy, d.MaxQueue
 	p.Health = Health{
-		Interval:     time.Second,
-		Timeout:      2 * time.Second,
-		DownAfter:    3,
-		UpAfter:      2,
-		Silence:      2500 * time.Millisecond,
-		ProbeOverdue: 1500 * time.Millisecond,
+		Interval:     d.ProbeInterval,
+		Timeout:      d.ProbeTimeout,
+		DownAfter:    d.DownAfter,
+		UpAfter:      d.UpAfter,
+		Silence:      d.StallSilence,
+		ProbeOverdue: d.StallProbe,
 	}
-	p.Breaker = Breaker{OpenMin: 2 * time.Second, OpenMax: 60 * time.Second}
-	p.Retry = Retry{Percent: 20, Min: 3}
+	p.Breaker = Breaker{OpenMin: d.BreakerOpenMin, OpenMax: d.BreakerOpenMax}
+	p.Retry = Retry{Percent: int(math.Round(100 * d.RetryShare)), Min: d.RetryMin}
 }
 
-func (b *Backend) setDefaults() { b.MaxInFlight = 48 }
+func (b *Backend) setDefaults() { b.MaxInFlight = backends.DefaultMaxInFlight }
 
 func (m *Model) setDefaults() { m.Recipe.MaxImages = 1 }
 
