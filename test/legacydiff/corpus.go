@@ -167,6 +167,8 @@ func framing() []row {
 	truncated.keep = len(truncated.body()) - 30
 	inHeader := newForm(image)
 	inHeader.keep = 60
+	old := ocr(image)
+	old.proto = "HTTP/1.0"
 	bareLF := newForm(image)
 	bareLF.newline, bareLF.closing = "\n", "--"
 	surrounded := newForm(image)
@@ -178,6 +180,7 @@ func framing() []row {
 	good := reads("a.png", defaultPrompt, pageText)
 	return []row{
 		{name: "chunked", request: inChunks, want: good},
+		{name: "HTTP/1.0", request: old, want: good},
 		{name: "truncated in a file", request: truncated.post("/ocr"), want: refuses(400, msgA)},
 		{name: "truncated in a header", request: inHeader.post("/ocr"), want: refuses(400, msgA)},
 		{name: "lines that end in LF", request: bareLF.post("/ocr"), want: good},
@@ -194,6 +197,10 @@ func texts() []row {
 		{name: "not an image", request: ocr(file("file", "a.png", notImage)), want: byProfile(
 			body(500, `{"error":"OCR 處理發生錯誤: REASON","image_path":"uploads/TIME_a.png"}`),
 			body(500, `{"error":"無法載入圖片: REASON","image_path":"uploads/TIME_a.png"}`))},
+		{name: "a JPEG", request: ocr(file("file", "a.jpg", asJPEG)), want: reads("a.jpg", defaultPrompt, uncommented)},
+		{name: "a GIF", request: ocr(file("file", "a.gif", asGIF)), want: reads("a.gif", defaultPrompt, uncommented)},
+		{name: "a bitmap", request: ocr(file("file", "a.bmp", asBMP)), want: reads("a.bmp", defaultPrompt, uncommented)},
+		{name: "a JPEG named png", request: ocr(file("file", "a.png", asJPEG)), want: reads("a.png", defaultPrompt, uncommented)},
 		{name: "empty file", request: ocr(file("file", "a.png", nil)), want: byProfile(
 			body(500, `{"error":"OCR 處理發生錯誤: REASON","image_path":"uploads/TIME_a.png"}`),
 			body(500, `{"error":"無法載入圖片: REASON","image_path":"uploads/TIME_a.png"}`))},

@@ -115,7 +115,7 @@ type stub struct{}
 func (stub) Read(_ context.Context, page sim.Page) (sim.Text, error) {
 	text, ok := comment(page.Image)
 	if !ok {
-		text = "An image of which the stub knows nothing, but that it is one; no echo."
+		text = uncommented
 	}
 	return sim.Text{Content: text}, nil
 }

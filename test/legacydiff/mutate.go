@@ -139,7 +139,7 @@ func (d *draft) changePath() string {
 }
 
 func (d *draft) changeMethod() string {
-	d.method = pick(d, "GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "FOO", "POSTS", "PROPFIND")
+	d.method = pick(d, "GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "FOO", "POSTS", "PROPFIND", "QUERY")
 	return "method " + d.method
 }
 
@@ -154,11 +154,15 @@ func (d *draft) somePart() *part {
 }
 
 func (d *draft) changeField() string {
-	field := pick(d, "file", "files", "File", "FILE", "files[]", "file[]", "image", "prompt", "Prompt", "", " file", "file ", "fi\\\"le", "fi%22le", "檔案", "file;x", "model", "format")
-	if p := d.somePart(); p != nil {
-		d.rename(p, fmt.Sprintf(`name="%s"`, field))
+	field := pick(d, "file", "files", "File", "FILE", "files[]", "file[]", "image", "prompt", "Prompt", "", " file", "file ", "fi\\\"le", "fi%22le", "檔案", "file;x")
+	name := fmt.Sprintf(`name="%s"`, field)
+	if d.rng.IntN(3) == 0 {
+		name = pick(d, "name=file", "name=files", "NAME=file", "name*=UTF-8''file", "name*=UTF-8''f%69les", "name='file'", "name=", "name", "name*0=fi; name*1=le", `name = "file"`, `name="file"; name="prompt"`)
 	}
-	return fmt.Sprintf("field %q", field)
+	if p := d.somePart(); p != nil {
+		d.rename(p, name)
+	}
+	return "field " + name
 }
 
 // rename puts another name into a part's disposition.
@@ -207,9 +211,13 @@ func (d *draft) name() string {
 	if d.rng.IntN(2) == 0 {
 		return pick(d, "a.png", "scan.jpg", "page 1.jpeg", "x.gif", "b.bmp", "c.webp")
 	}
-	stems := []string{"a", "發票", "My résumé №1", "..", ".", "", " ", "a b", "a/b", "../x", "C:\\x", "a.b", "_", "._", "a__b", "ﬁ", "é", "e\u0301", "½", "\u00a0", "\u3000", "ａ", "😀", "CON", "a\tb", "-", "a'b", "a%41", "%", "a;b", "~", "a,b", "İ", "K", "\x7f", "\u200b", "\u2028", "\x1c", "a\x85b", "ß", "#", "a?b", "&amp;", "<b>", "${x}", "`x`"}
+	stems := []string{"a", "發票", "My résumé №1", "..", ".", "", " ", "a b", "a/b", "../x", "C:\\x", "a.b", "_", "._", "a__b", "ﬁ", "é", "e\u0301", "½", "\u00a0", "\u3000", "ａ", "😀", "CON", "a\tb", "a\x00b", "-", "a'b", "a%41", "%", "a;b", "~", "a,b", "İ", "K", "\x7f", "\u200b", "\u2028", "\x1c", "a\x85b", "ß", "#", "a?b", "&amp;", "<b>", "${x}", "`x`"}
 	endings := []string{".png", ".PNG", ".jpg", ".Jpeg", ".gif", ".bmp", ".webp", ".tiff", ".pdf", "", ".", ".png.", ".png ", ".pn g", ".ｐｎｇ", ".png/x", ".png\\", ".svg", ".jpe", ".png\x00", ".pİng", ".png.txt", ".txt.png", ". png", ".gıf", ".weBp"}
-	name := pick(d, stems...) + pick(d, stems...) + pick(d, endings...)
+	name := pick(d, stems...) + pick(d, stems...)
+	for range d.rng.IntN(4) { // characters from anywhere below the surrogates, and from beyond
+		name += string(rune(0x20+d.rng.IntN(0xd800-0x20))) + string(rune(0x80+d.rng.IntN(0x500))) + string(rune(0xf900+d.rng.IntN(0x28000)))
+	}
+	name += pick(d, endings...)
 	if d.rng.IntN(20) == 0 {
 		name = strings.Repeat("n", 225+d.rng.IntN(20)) + name
 	}
@@ -237,10 +245,15 @@ func (d *draft) prompt() string {
 }
 
 func (d *draft) changeParts() string {
-	switch d.rng.IntN(6) {
+	switch d.rng.IntN(7) {
 	case 0:
 		d.parts = nil
 		return "no parts"
+	case 5:
+		for len(d.parts) < 12 {
+			d.parts = append(d.parts, file(d.field(), d.name(), page))
+		}
+		return "many files"
 	case 1:
 		if p := d.somePart(); p != nil {
 			d.parts = append(d.parts, *p)
@@ -393,7 +406,7 @@ func (d *draft) changeType() string {
 }
 
 func (d *draft) changeHeaders() string {
-	line := pick(d, "Range: bytes=0-10", "If-None-Match: *", "Accept: text/plain", "Accept-Encoding: gzip, br", "Origin: http://elsewhere.example", "Cookie: session=x", "X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https", "X-HTTP-Method-Override: GET", "Accept-Language: zh-TW",
+	line := pick(d, "Range: bytes=0-10", "If-None-Match: *", "Accept: text/plain", "Accept-Encoding: gzip, br", "Origin: http://elsewhere.example", "Cookie: session=x", "X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https", "X-Forwarded-Host: elsewhere.example", "Content-Type: application/json", "Content-Type: multipart/form-data; boundary="+d.boundary, "X-HTTP-Method-Override: GET", "Accept-Language: zh-TW",
 		"Expect: 100-continue", "X-Requested-With: XMLHttpRequest", "User-Agent: curl/8.0", "Referer: http://elsewhere.example/", "If-Modified-Since: Mon, 10 Nov 2025 00:00:00 GMT", "Cache-Control: no-cache", "Access-Control-Request-Method: POST", "Content-Language: zh", "Te: trailers", "X-Empty:")
 	d.header = append(d.header, line)
 	return line

@@ -7,9 +7,13 @@ import (
 	"image"
 	"image/color"
 	"image/draw"
+	"image/gif"
+	"image/jpeg"
 	"image/png"
+	"io"
 	"strings"
 
+	"golang.org/x/image/bmp"
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/basicfont"
 	"golang.org/x/image/math/fixed"
@@ -21,8 +25,24 @@ import (
 // stubKeyword is the comment's keyword.
 const stubKeyword = "legacydiff"
 
-// picture draws a text. What has no letters to draw shows as boxes.
+// uncommented is what a stub says of pictures that carry no text.
+const uncommented = "A picture of which the stub knows nothing but that it is one, and no echo."
+
+// picture draws a text, as a PNG.
 func picture(text string) []byte {
+	return withComment(encoded(png.Encode, drawn(text)), text)
+}
+
+func encoded(encode func(io.Writer, image.Image) error, m image.Image) []byte {
+	var b bytes.Buffer
+	if err := encode(&b, m); err != nil {
+		panic(err) // a gray image of this size is always encoded
+	}
+	return b.Bytes()
+}
+
+// drawn has a text's letters; what the font lacks shows as boxes.
+func drawn(text string) image.Image {
 	canvas := image.NewGray(image.Rect(0, 0, 480, 96))
 	draw.Draw(canvas, canvas.Bounds(), image.White, image.Point{}, draw.Src)
 	pen := font.Drawer{Dst: canvas, Src: image.NewUniform(color.Black), Face: basicfont.Face7x13}
@@ -30,11 +50,7 @@ func picture(text string) []byte {
 		pen.Dot = fixed.P(10, 20+16*i)
 		pen.DrawString(line)
 	}
-	var b bytes.Buffer
-	if err := png.Encode(&b, canvas); err != nil {
-		panic(err) // a gray image of this size is always encoded
-	}
-	return withComment(b.Bytes(), text)
+	return canvas
 }
 
 // afterHeader is where a PNG's first chunk, the image's header, ends.
@@ -70,6 +86,10 @@ var (
 	notImage = []byte("This is no image, whatever its name says.")
 	// torn has a header that every reader accepts, and no end.
 	torn = page[:len(page)/2]
+
+	asJPEG = encoded(func(w io.Writer, m image.Image) error { return jpeg.Encode(w, m, nil) }, drawn(pageText))
+	asGIF  = encoded(func(w io.Writer, m image.Image) error { return gif.Encode(w, m, nil) }, drawn(pageText))
+	asBMP  = encoded(bmp.Encode, drawn(pageText))
 )
 
 // Pictures with which only a stub can do what they ask for.

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ const patience = 330 * time.Second
 // request is what goes over the wire, byte for byte; Host, the length or the
 // chunks, and Connection: close are added.
 type request struct {
+	proto  string // "": HTTP/1.1
 	method string
 	target string
 	header []string // whole lines
@@ -97,7 +99,7 @@ func (t target) send(r request) (answer, error) {
 // bytes are the request as it is sent to t.
 func (t target) bytes(r request) *net.Buffers {
 	var head bytes.Buffer
-	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", r.method, r.target, t.host)
+	fmt.Fprintf(&head, "%s %s %s\r\nHost: %s\r\nConnection: close\r\n", r.method, r.target, cmp.Or(r.proto, "HTTP/1.1"), t.host)
 	if t.key != "" {
 		fmt.Fprintf(&head, "X-API-Key: %s\r\n", t.key)
 	}
