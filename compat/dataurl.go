@@ -8,12 +8,41 @@ import (
 	"io"
 )
 
-// Image is one data URL of a request: its base64 text and what the image's own
-// header says.
+// Image is one image of a request: what it holds and what its own header says.
+// It came as a data URL, or as an http(s) URL, of which nothing but URL and Param
+// is known until Embed.
 type Image struct {
 	MIME          string // "image/png", as sniffed, not as claimed
-	Base64        []byte // valid standard base64, padded; a span of the body, or a copy where the body had escapes in it
+	Base64        []byte // of a data URL: valid standard base64, padded; a span of the body, or a copy where the body had escapes in it
 	Width, Height int    // pixels
+	URL           string // http or https; "" for a data URL
+	Param         string // where URL stands in the body, for an error
+	Raw           []byte // what was found at URL, see Embed
+
+	span span // of the string that holds URL in the body, quotes included
+}
+
+// Embed gives an image that came as an http(s) URL the bytes that were found
+// there. Rewrite puts them into the body in place of the URL; raw is kept, not
+// copied. Errors are those of an image in a data URL.
+func (r *Request) Embed(i int, raw []byte) error {
+	image := &r.Images[i]
+	mime, width, height, err := Sniff(raw)
+	if problem := imageProblem(mime, width, height, err); problem != nil {
+		problem.Param = image.Param
+		return problem
+	}
+	image.MIME, image.Width, image.Height, image.Raw = mime, width, height, raw
+	return nil
+}
+
+// Written is the image as it stands in the body: its base64, or its URL with the
+// quotes around it.
+func (r *Request) Written(i int) []byte {
+	if image := &r.Images[i]; image.URL != "" {
+		return r.object.body[image.span.start:image.span.end]
+	}
+	return r.Images[i].Base64
 }
 
 // dataURL reads a string that is likely an image's data URL. header and run
@@ -74,16 +103,30 @@ func readDataURL(url []byte, header, run int) (Image, *Error) {
 	mime, width, height, err := sniff(head[:n], func() io.Reader {
 		return base64.NewDecoder(base64.StdEncoding, bytes.NewReader(text))
 	})
-	switch {
-	case errors.Is(err, ErrImageTooLarge):
-		return Image{}, Invalid("", "image_too_large", fmt.Sprintf("The image is too large: %d by %d pixels. At most %d pixels and %d a side are accepted.", width, height, MaxPixels, MaxSide))
-	case mime == "":
-		return Image{}, Invalid("", "invalid_image_format", "You uploaded an unsupported image. Please make sure your image is of one of the following formats: ['png', 'jpeg', 'gif', 'webp', 'bmp'].")
-	case err != nil:
-		return Image{}, Invalid("", "image_parse_error", "The image data you provided does not represent a valid image. Please check your input and try again.")
+	if problem := imageProblem(mime, width, height, err); problem != nil {
+		return Image{}, problem
 	}
 	return Image{MIME: mime, Base64: text, Width: width, Height: height}, nil
 }
+
+// imageProblem turns what Sniff says into an error for the client.
+func imageProblem(mime string, width, height int, err error) *Error {
+	switch {
+	case errors.Is(err, ErrImageTooLarge):
+		return Invalid("", "image_too_large", fmt.Sprintf("The image is too large: %d by %d pixels. At most %d pixels and %d a side are accepted.", width, height, MaxPixels, MaxSide))
+	case mime == "":
+		return Invalid("", "invalid_image_format", "You uploaded an unsupported image. Please make sure your image is of one of the following formats: ['png', 'jpeg', 'gif', 'webp', 'bmp'].")
+	case err != nil:
+		return Invalid("", "image_parse_error", "The image data you provided does not represent a valid image. Please check your input and try again.")
+	}
+	return nil
+}
+
+// maxURL is the longest URL that is fetched, in bytes.
+const maxURL = 4 << 10
+
+// isRemote reports whether url is one to be fetched.
+func isRemote(url []byte) bool { return hasScheme(url, "http:") || hasScheme(url, "https:") }
 
 // notDataURL says what is wrong with a URL that is no image's data URL.
 func notDataURL(url []byte) *Error {
@@ -91,7 +134,9 @@ func notDataURL(url []byte) *Error {
 	switch {
 	case bytes.HasPrefix(url, []byte("data:image/")):
 		message = "Invalid image URL: it must have the form data:image/<type>;base64,<data>, without other parameters."
-	case hasScheme(url, "http:"), hasScheme(url, "https:"):
+	case isRemote(url) && len(url) > maxURL:
+		message = fmt.Sprintf("Invalid image URL: it is longer than %d bytes.", maxURL)
+	case isRemote(url):
 		message = "Image URLs are not fetched by this server. Send the image itself as a data URL (data:image/png;base64,...), or ask the operator to switch fetching on (images.fetch in the configuration)."
 	}
 	return Invalid("", "invalid_image_url", message)

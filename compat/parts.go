@@ -239,9 +239,14 @@ func (p *requestReader) image(at func() string) error {
 	if len(p.request.Images) >= p.rules.MaxImages {
 		return Invalid(at(), "too_many_images", fmt.Sprintf("Too many images: this model takes at most %d in one request.", p.rules.MaxImages))
 	}
+	start := p.pos
 	url, header, run, err := p.dataURL()
 	if err != nil {
 		return err
+	}
+	if p.rules.RemoteImages && isRemote(url) && len(url) <= maxURL {
+		p.request.Images = append(p.request.Images, Image{URL: string(url), Param: at(), span: span{uint32(start), uint32(p.pos)}})
+		return nil
 	}
 	image, problem := readDataURL(url, header, run)
 	if problem != nil {

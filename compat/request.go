@@ -8,9 +8,10 @@ import (
 // Rules are the bounds that Parse holds a body to. The zero value of a field
 // is the strictest reading.
 type Rules struct {
-	MaxImages  int  // images in one request at most
-	MaxN       int  // highest "n" (and "best_of")
-	Privileged bool // the tenant may use the keys that are otherwise refused
+	MaxImages    int  // images in one request at most
+	MaxN         int  // highest "n" (and "best_of")
+	Privileged   bool // the tenant may use the keys that are otherwise refused
+	RemoteImages bool // http(s) image URLs may pass: the caller fetches and Embeds them
 }
 
 // Member is one top-level member of a JSON object: its name, unescaped, and

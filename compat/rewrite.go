@@ -18,7 +18,12 @@ func (o *object) add(name string, start, end int) {
 // client gave none, null being given. Everything else keeps its bytes and its
 // order. Values must be valid JSON; no name may stand in set or in absent
 // twice.
-func (r *Request) Rewrite(set, absent []Member) *Body { return r.object.rewrite(set, absent) }
+//
+// An http(s) image URL never reaches a backend: what was embedded stands in its
+// place as a data URL, and an empty string where nothing was.
+func (r *Request) Rewrite(set, absent []Member) *Body {
+	return r.object.rewrite(set, absent, r.Images)
+}
 
 // UsageOption returns the stream_options that ask the backend for a usage
 // chunk, with what else the client has in there, as a member for Rewrite's set.
@@ -38,24 +43,47 @@ func (r *Request) UsageOption() Member {
 		return err
 	})
 	o.end = s.pos - 1
-	return Member{name, o.rewrite([]Member{{"include_usage", []byte("true")}}, nil).bytes()}
+	return Member{name, o.rewrite([]Member{{"include_usage", []byte("true")}}, nil, nil).bytes()}
 }
 
-func (o *object) rewrite(set, absent []Member) *Body {
+func (o *object) rewrite(set, absent []Member, images []Image) *Body {
 	b := &Body{pieces: make([]piece, 0, 2*len(set)+3)}
 	done := 0 // bytes of body that are in b
+	upTo := func(end int) {
+		for len(images) > 0 && int(images[0].span.end) <= end {
+			if image := &images[0]; image.URL != "" {
+				b.Append(o.body[done:image.span.start])
+				image.embed(b)
+				done = int(image.span.end)
+			}
+			images = images[1:]
+		}
+		b.Append(o.body[done:end])
+		done = end
+	}
 	for i := range o.members {
 		m := &o.members[i]
 		if value := find(set, m.Name); value != nil {
-			b.Append(o.body[done:o.starts[i]])
+			upTo(o.starts[i])
 			b.Append(value)
 			done = o.starts[i] + len(m.Value)
 		}
 	}
-	b.Append(o.body[done:o.end])
+	upTo(o.end)
 	b.Append(o.appendNew(nil, set, absent))
 	b.Append(o.body[o.end:])
 	return b
+}
+
+// embed appends the string that stands for the image's URL.
+func (i *Image) embed(b *Body) {
+	if i.Raw == nil {
+		b.Append([]byte(`""`))
+		return
+	}
+	b.Append([]byte(`"data:` + i.MIME + `;base64,`))
+	b.AppendBase64(i.Raw)
+	b.Append([]byte(`"`))
 }
 
 // appendNew appends the members that the object does not have.

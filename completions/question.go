@@ -47,6 +47,10 @@ func (r *Request) question() (q question, ok bool) {
 	if !q.decide(members) {
 		return q, false
 	}
+	if image := &r.Client.Images[0]; image.URL != "" {
+		q.image = sha256.Sum256(image.Raw)
+		return q, image.Raw != nil
+	}
 	var err error
 	q.image, err = digestBase64(r.Client.Images[0].Base64)
 	return q, err == nil // the backend will say what is wrong with it
@@ -126,10 +130,13 @@ func (q *question) key() (key [32]byte) {
 // is small, is decoded: into maps, because names that differ in case only are
 // different names to a backend.
 func plainPage(c *compat.Request) (prompt string, ok bool) {
-	b64 := c.Images[0].Base64
-	before, after, ok := bytes.Cut(c.Member("messages"), b64)
-	if !ok || len(before)+len(after) > 64<<10 || bytes.Contains(after, b64) {
+	image := c.Written(0)
+	before, after, ok := bytes.Cut(c.Member("messages"), image)
+	if !ok || len(before)+len(after) > 64<<10 || bytes.Contains(after, image) {
 		return "", false
+	}
+	if c.Images[0].URL != "" { // its quotes are gone with it
+		before = append(bytes.Clone(before), `""`...)
 	}
 	var messages, parts []map[string]json.RawMessage
 	if json.Unmarshal(slices.Concat(before, after), &messages) != nil || len(messages) != 1 {

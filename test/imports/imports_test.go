@@ -28,12 +28,13 @@ var allowed = map[string][]string{
 	// floor 1
 	"backends":     {"balancer", "compat"},
 	"backends/sim": {"compat"},
+	"fetch":        {},
 	// floor 2
 	"completions": {"backends", "balancer", "compat"},
 	// floor 3
-	"gateway": {"auth", "backends", "balancer", "compat", "compat/legacy", "completions"},
+	"gateway": {"auth", "backends", "balancer", "compat", "compat/legacy", "completions", "fetch"},
 	// floor 4
-	"cmd/router":  {"auth", "backends", "balancer", "cache", "compat", "compat/legacy", "completions", "gateway"},
+	"cmd/router":  {"auth", "backends", "balancer", "cache", "compat", "compat/legacy", "completions", "fetch", "gateway"},
 	"cmd/vllmsim": {"backends/sim"},
 }
 
@@ -43,7 +44,7 @@ var outside = map[string][]string{
 	"github.com/sashabaranov/go-openai": {"compat"},
 	"github.com/valyala/fasthttp":       {"gateway"},
 	"go.yaml.in/yaml":                   {"cmd", "auth/keyfile.go", "auth/keywrite.go"},
-	"net/http":                          {"backends", "cmd", "compat/legacy", "gateway/admin.go"}, // a client: backends and cmd alone
+	"net/http":                          {"backends", "cmd", "compat/legacy", "fetch", "gateway/admin.go"}, // a client: backends, fetch and cmd alone
 }
 
 // free are the trees that no binary is made of; they may import anything.
