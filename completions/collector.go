@@ -21,6 +21,7 @@ type collector struct {
 	out    []byte
 	finish string
 	usage  compat.Usage
+	guard  guard
 }
 
 func (c *collector) Begin(backends.Start) { c.Restart() }
@@ -50,14 +51,19 @@ func (c *collector) Take(raw []byte, chunk *compat.Chunk) error {
 	if len(c.out) > maxText {
 		return errTextTooLong
 	}
+	if c.guard.watch(chunk) && c.stream {
+		c.finish = "length"
+		return errCut
+	}
 	return nil
 }
 
 func (c *collector) Restart() bool {
-	*c = collector{stream: c.stream, text: c.text, json: c.json[:0], out: c.out[:0]}
+	c.guard.restart()
+	*c = collector{stream: c.stream, text: c.text, json: c.json[:0], out: c.out[:0], guard: c.guard}
 	return true
 }
 
 func (c *collector) into(a *Answer) {
-	a.JSON, a.Text, a.Finish, a.Usage = c.json, string(c.out), c.finish, c.usage
+	a.JSON, a.Text, a.Finish, a.Usage, a.Quality = c.json, string(c.out), c.finish, c.usage, c.guard.quality
 }

@@ -20,6 +20,7 @@ type Model struct {
 	Pool     string // the pool of backends that serves it
 	ServedAs string // its name there; "" means Name
 	Recipe   Recipe
+	Guard    Guard // against answers that run away
 
 	served []byte // ServedAs as a JSON string
 }

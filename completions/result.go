@@ -61,9 +61,9 @@ func (s *Service) recall(ctx context.Context, key [32]byte) *Answer {
 }
 
 // remember keeps a where it is a whole answer: one that was cut by its length,
-// or by anything else, is not what the page says.
+// or by anything else, or that repeats itself, is not what the page says.
 func (s *Service) remember(ctx context.Context, key [32]byte, a *Answer) {
-	if a.Finish != "stop" {
+	if a.Finish != "stop" || a.Quality != Sound {
 		return
 	}
 	value, err := json.Marshal(result{Text: a.Text, Finish: a.Finish, Usage: a.Usage})

@@ -96,11 +96,11 @@ func (s *Service) Whole(ctx context.Context, r *Request) (*Answer, error) {
 			return a, nil
 		}
 	}
-	c := &collector{stream: r.Page != nil, text: state != Bypass}
+	c := &collector{stream: r.Page != nil, text: state != Bypass, guard: r.guard()}
 	a := &Answer{Cache: state}
 	var err error
 	a.Receipt, err = s.do(ctx, r, c.stream, c)
-	if err != nil {
+	if err != nil && !errors.Is(err, errCut) {
 		return a, err
 	}
 	c.into(a)
@@ -146,10 +146,11 @@ func (s *Service) outgoing(r *Request, pool Pool, stream bool) *backends.Request
 
 // Answer is a complete answer and how it came about.
 type Answer struct {
-	JSON    []byte // the backend's whole body; nil where the answer was collected from a stream
-	Text    string // of the first choice; empty where nobody needed it decoded
-	Finish  string // finish_reason of the first choice
-	Usage   compat.Usage
+	JSON    []byte       // the backend's whole body; nil where the answer was collected from a stream
+	Text    string       // of the first choice; empty where nobody needed it decoded
+	Finish  string       // finish_reason of the first choice
+	Usage   compat.Usage // zero where the answer was cut
+	Quality Quality
 	Receipt backends.Receipt
 	Cache   CacheState
 	Age     time.Duration // of a remembered answer

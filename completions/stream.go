@@ -48,6 +48,9 @@ type Stream struct {
 	ended   bool
 	receipt backends.Receipt
 	finish  string
+
+	dialect compat.Dialect
+	guard   guard // the pump's; after that, the reader's
 }
 
 // errReaderGone is the cause of a stream whose reader closed it early.
@@ -63,6 +66,8 @@ func (s *Service) Stream(ctx context.Context, r *Request) *Stream {
 		wake:      make(chan struct{}, 1),
 		asked:     time.Now(),
 		keepUsage: r.Client.IncludeUsage || r.Dialect == compat.Responses,
+		dialect:   r.Dialect,
+		guard:     r.guard(),
 	}
 	go func() {
 		defer close(st.pumped)
@@ -81,7 +86,10 @@ func (s *Service) pump(ctx context.Context, r *Request, st *Stream) (receipt bac
 			err = errPanicked
 		}
 	}()
-	return s.do(ctx, r, true, st)
+	if receipt, err = s.do(ctx, r, true, st); errors.Is(err, errCut) {
+		err = nil
+	}
+	return receipt, err
 }
 
 var errPanicked = errors.New("panic while an answer was read")
@@ -106,6 +114,7 @@ func (st *Stream) signal() {
 // Begin, Take and Restart make Stream the sink of its pump.
 
 func (st *Stream) Begin(start backends.Start) {
+	st.guard.restart()
 	st.mu.Lock()
 	st.start = start
 	st.forget()
@@ -116,6 +125,7 @@ func (st *Stream) Take(raw []byte, c *compat.Chunk) error {
 	if c.Empty && c.Usage != nil && !st.keepUsage {
 		return nil
 	}
+	cut := st.guard.watch(c)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if len(st.events)+len(raw) > maxBehind {
@@ -130,6 +140,10 @@ func (st *Stream) Take(raw []byte, c *compat.Chunk) error {
 	st.counted = c.Number + 1
 	st.events = append(st.events, raw...)
 	st.signal()
+	if cut {
+		st.events, st.finish = append(st.events, compat.Cut(st.dialect, raw)...), "length"
+		return errCut
+	}
 	return nil
 }
 
@@ -245,3 +259,7 @@ func (st *Stream) Close(cause error) (backends.Receipt, string) {
 	<-st.pumped
 	return st.receipt, st.finish
 }
+
+// Quality is what is to be said of the answer, as far as it came. It is asked
+// after Close.
+func (st *Stream) Quality() Quality { return st.guard.quality }
