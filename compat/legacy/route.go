@@ -100,9 +100,16 @@ func isStatic(path string) bool {
 
 // RedirectTo returns the Location header of a redirect and its page
 // (HTMLType). scheme, host and query are those of the request as they came,
-// path is that of the Match.
+// path is that of the Match. The host is shown in lower case and without the
+// scheme's own port. (Werkzeug leaves out a host with characters that DNS does
+// not allow, such as an underscore; its redirect then led nowhere.)
 func RedirectTo(scheme, host, path, rawQuery string) (location, page string) {
-	target := scheme + "://" + host + percentEncode(path, pathChars)
+	if scheme == "https" {
+		host = strings.TrimSuffix(host, ":443")
+	} else {
+		host = strings.TrimSuffix(host, ":80")
+	}
+	target := scheme + "://" + lowerASCII(host) + percentEncode(path, pathChars)
 	if rawQuery != "" {
 		target += "?" + rawQuery
 	}

@@ -110,3 +110,19 @@ func TestRedirectTo_KeepsTheQuery(t *testing.T) {
 		}
 	}
 }
+
+func TestRedirectTo_ShowsTheHostAsWerkzeugDoes(t *testing.T) {
+	tests := []struct{ scheme, host, want string }{
+		{"http", "H.Example:5000", "http://h.example:5000/ocr/batch"},
+		{"http", "h.example:80", "http://h.example/ocr/batch"},
+		{"http", "h.example:443", "http://h.example:443/ocr/batch"},
+		{"https", "h.example:443", "https://h.example/ocr/batch"},
+		{"http", "[::1]:80", "http://[::1]/ocr/batch"},
+		{"http", "h.example", "http://h.example/ocr/batch"},
+	}
+	for _, test := range tests {
+		if got, _ := legacy.RedirectTo(test.scheme, test.host, "/ocr/batch", ""); got != test.want {
+			t.Errorf("%s %s: got %s, want %s", test.scheme, test.host, got, test.want)
+		}
+	}
+}
