@@ -2,7 +2,7 @@ package main
 
 import (
 	"bytes"
-	stdjson "encoding/json"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf16"
@@ -21,8 +21,8 @@ const (
 type expect func(profile) answer
 
 const (
-	json = "Content-Type: application/json"
-	html = "Content-Type: text/html; charset=utf-8"
+	typeJSON = "Content-Type: application/json"
+	typeHTML = "Content-Type: text/html; charset=utf-8"
 
 	defaultPrompt = `<image>\nFree OCR.` // as it stands in JSON
 
@@ -40,23 +40,24 @@ const (
 func same(a answer) expect { return func(profile) answer { return a } }
 
 var (
-	indexPage = same(answer{200, []string{html}, "PAGE"})
-	empty200  = same(answer{200, []string{html}, ""})
-	notFound  = same(answer{404, []string{html}, page404})
+	indexPage = same(answer{200, []string{typeHTML}, "PAGE"})
+	empty200  = same(answer{200, []string{typeHTML}, ""})
+	notFound  = same(answer{404, []string{typeHTML}, page404})
 )
 
 func notAllowed(allow string) expect {
-	return same(answer{405, []string{"Allow: " + allow, html}, page405})
+	return same(answer{405, []string{"Allow: " + allow, typeHTML}, page405})
 }
 
 func allows(allow string) expect {
-	return same(answer{200, []string{"Allow: " + allow, html}, ""})
+	return same(answer{200, []string{"Allow: " + allow, typeHTML}, ""})
 }
 
-func moved(to string) expect {
-	to = "http://HOST" + to
+func moved(path string) expect { return movedTo("http://HOST" + path) }
+
+func movedTo(to string) expect {
 	link := strings.ReplaceAll(to, "&", "&amp;")
-	return same(answer{308, []string{html, "Location: " + to}, "<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n<h1>Redirecting...</h1>\n" +
+	return same(answer{308, []string{typeHTML, "Location: " + to}, "<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n<h1>Redirecting...</h1>\n" +
 		`<p>You should be redirected automatically to the target URL: <a href="` + link + `">` + link + "</a>. If not, click the link.\n"})
 }
 
@@ -70,7 +71,7 @@ func healthy(p profile) answer {
 
 // body is a JSON answer, written here with its letters as they are.
 func body(status int, text string) answer {
-	return answer{status, []string{json}, ascii(text) + "\n"}
+	return answer{status, []string{typeJSON}, ascii(text) + "\n"}
 }
 
 func refuses(status int, message string) expect {
@@ -147,7 +148,7 @@ func ascii(s string) string {
 // inJSON is a text as it stands between the quotes of a JSON string.
 func inJSON(s string) string {
 	var b bytes.Buffer
-	e := stdjson.NewEncoder(&b)
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(s); err != nil {
 		panic(err) // a string is always encoded

@@ -70,7 +70,7 @@ func TestAnswers_DifferInWhatACallerCanTell(t *testing.T) {
 	}
 	for _, test := range tests {
 		var o options
-		old, new := o.mask(answer{200, []string{json}, test.old}), o.mask(answer{200, []string{json}, test.new})
+		old, new := o.mask(answer{200, []string{typeJSON}, test.old}), o.mask(answer{200, []string{typeJSON}, test.new})
 		if got := old.equal(new); got != test.same {
 			t.Errorf("%s: got equal %v\nold %s\nnew %s", test.name, got, old, new)
 		}

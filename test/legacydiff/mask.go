@@ -46,8 +46,9 @@ var exceptions = []exception{
 	{"refusals for want of GPU memory", "the router has no GPU of its own", nil},
 	{"an answer after more than the old service's time limit", "it takes five minutes each, and the old service answered only when its model had finished", nil},
 	{"a body of exactly 16 MiB", "the old service took it under Werkzeug and refused it under gunicorn; larger and smaller bodies are compared", nil},
-	{"framing faults: bodies of GET and HEAD, lower-case methods, lines that end in LF, two lengths, absolute targets, requests cut off", "the gateway answers 400 to what two servers could read differently", nil},
+	{"framing faults: bodies of GET and HEAD, lower-case methods, lines that end in LF, two lengths, absolute targets, a raw # or non-ASCII byte in one, requests cut off", "the gateway answers 400 to what two servers could read differently", nil},
 	{"compressed bodies, bad keys, Authorization", "the gateway refuses them; the old service looked at neither", nil},
+	{"redirects of a host with characters that DNS does not allow", "Werkzeug's led nowhere, the router's to the host that was asked", nil},
 	{"/livez, /readyz and /v1/...", "they are new", nil},
 	{"a JSON body whose image is a string; the fields format and model", "they are new", nil},
 	{"heads of over 16 KiB, and clients that send or read slowly", "the gateway bounds both", nil},
@@ -111,7 +112,7 @@ func sortTypes(a answer) answer {
 }
 
 func maskPage(a answer) answer {
-	if a.status == 200 && a.body != "" && slices.Contains(a.header, html) {
+	if a.status == 200 && a.body != "" && slices.Contains(a.header, typeHTML) {
 		a.body = "PAGE"
 	}
 	return a

@@ -11,6 +11,7 @@ import (
 // draft is a request in the making: a form, and what surrounds it.
 type draft struct {
 	form
+	host         string // "": the service's own
 	method, path string
 	header       []string
 	chunks       []int
@@ -29,7 +30,7 @@ func mutation(seed, n uint64) row {
 		d.mutate()
 	}
 	r := d.form.post(d.path)
-	r.method, r.chunks = d.method, d.chunks
+	r.host, r.method, r.chunks = d.host, d.method, d.chunks
 	r.header = append(r.header, d.header...)
 	if d.other != nil {
 		r.body = d.other
@@ -316,13 +317,13 @@ func (d *draft) changeFraming() string {
 		d.preamble = pick(d, "\r\n", "text\r\n", "text", "\n", "--\r\n", "-", "--"+d.boundary, "--"+d.boundary+"--\r\n", strings.Repeat("p", 1000)+"\r\n")
 		return fmt.Sprintf("preamble %.30q", d.preamble)
 	case 2:
-		d.closing = pick(d, "", "-", "--", "--\r\nepilogue", "--\n", " --\r\n", "-- \r\n", "--\t\r\n", "--x", "\r\n", "x--\r\n", "--\r\n--"+d.boundary+"--\r\n", "--\r\n--"+d.boundary+"\r\nContent-Disposition: form-data; name=prompt\r\n\r\nlate\r\n--"+d.boundary+"--")
+		d.closing = pick(d, "", "-", "--", "--\r\nepilogue", "--\n", " --\r\n", "-- \r\n", "--\t\r\n", "--\v\f\r\n", "--\v", "--x", "\r\n", "x--\r\n", "--\r\n--"+d.boundary+"--\r\n", "--\r\n--"+d.boundary+"\r\nContent-Disposition: form-data; name=prompt\r\n\r\nlate\r\n--"+d.boundary+"--")
 		return fmt.Sprintf("closing %q", d.closing)
 	case 3:
 		d.keep = 1 + d.rng.IntN(len(d.form.body()))
 		return fmt.Sprintf("cut after %d bytes", d.keep)
 	case 4:
-		d.boundary += pick(d, " ", "\t", "  ", "x", "-", "--")
+		d.boundary += pick(d, " ", "\t", "\v", "\f ", "\u00a0", "  ", "x", "-", "--")
 		return fmt.Sprintf("boundary lines %q", d.boundary)
 	case 5:
 		if p := d.somePart(); p != nil {
@@ -408,6 +409,11 @@ func (d *draft) changeType() string {
 func (d *draft) changeHeaders() string {
 	line := pick(d, "Range: bytes=0-10", "If-None-Match: *", "Accept: text/plain", "Accept-Encoding: gzip, br", "Origin: http://elsewhere.example", "Cookie: session=x", "X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https", "X-Forwarded-Host: elsewhere.example", "Content-Type: application/json", "Content-Type: multipart/form-data; boundary="+d.boundary, "X-HTTP-Method-Override: GET", "Accept-Language: zh-TW",
 		"Expect: 100-continue", "X-Requested-With: XMLHttpRequest", "User-Agent: curl/8.0", "Referer: http://elsewhere.example/", "If-Modified-Since: Mon, 10 Nov 2025 00:00:00 GMT", "Cache-Control: no-cache", "Access-Control-Request-Method: POST", "Content-Language: zh", "Te: trailers", "X-Empty:")
+	if d.rng.IntN(8) == 0 {
+		d.host = pick(d, "old.example", "Old.Example:5000", "old.example:80", "old.example:443", "192.0.2.1:80", "[2001:DB8::1]:80", "localhost")
+		d.path = pick(d, "/ocr//batch", "/ocr//batch?a=b", "/static//x")
+		return "host " + d.host
+	}
 	d.header = append(d.header, line)
 	return line
 }

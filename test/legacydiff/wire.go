@@ -22,6 +22,7 @@ const patience = 330 * time.Second
 // chunks, and Connection: close are added.
 type request struct {
 	proto  string // "": HTTP/1.1
+	host   string // "": the service's own
 	method string
 	target string
 	header []string // whole lines
@@ -53,7 +54,7 @@ func (a answer) String() string {
 // target is one of the two services.
 type target struct {
 	address string // host and port
-	host    string // as in the URL
+	host    string // as a redirect shows it
 	key     string // "": none is sent
 }
 
@@ -69,7 +70,7 @@ func newTarget(base, key string) (target, error) {
 	if u.Port() == "" {
 		address += ":80"
 	}
-	return target{address: address, host: u.Host, key: key}, nil
+	return target{address: address, host: strings.ToLower(strings.TrimSuffix(u.Host, ":80")), key: key}, nil
 }
 
 // send sends a request on a connection of its own and reads the answer while
@@ -99,7 +100,7 @@ func (t target) send(r request) (answer, error) {
 // bytes are the request as it is sent to t.
 func (t target) bytes(r request) *net.Buffers {
 	var head bytes.Buffer
-	fmt.Fprintf(&head, "%s %s %s\r\nHost: %s\r\nConnection: close\r\n", r.method, r.target, cmp.Or(r.proto, "HTTP/1.1"), t.host)
+	fmt.Fprintf(&head, "%s %s %s\r\nHost: %s\r\nConnection: close\r\n", r.method, r.target, cmp.Or(r.proto, "HTTP/1.1"), cmp.Or(r.host, t.host))
 	if t.key != "" {
 		fmt.Fprintf(&head, "X-API-Key: %s\r\n", t.key)
 	}
