@@ -72,6 +72,7 @@ const several = "several"
 func (x *exchange) summarise(pages []page) {
 	x.cache = pages[0].cache
 	for _, p := range pages {
+		x.mark(p.quality)
 		x.receipt.Attempts += p.receipt.Attempts
 		x.receipt.Queue = max(x.receipt.Queue, p.receipt.Queue)
 		x.receipt.Busy += p.receipt.Busy

@@ -106,6 +106,7 @@ func (s *Server) answerWhole(rc *fasthttp.RequestCtx, x *exchange, r *completion
 	if err != nil {
 		return err
 	}
+	x.mark(a.Quality)
 	x.first = time.Since(x.started)
 	rc.Response.Header.SetContentType("application/json")
 	s.tell(rc, x)
@@ -157,6 +158,9 @@ func (s *Server) answerStream(rc *fasthttp.RequestCtx, x *exchange, r *completio
 func (s *Server) tell(rc *fasthttp.RequestCtx, x *exchange) {
 	h := &rc.Response.Header
 	h.Set("X-Ocrmux-Cache", x.cache.String())
+	if x.quality != completions.Sound {
+		h.Set("X-Ocrmux-Quality", x.quality.String())
+	}
 	if x.cache == completions.Hit {
 		h.Set("X-Ocrmux-Overhead-Ms", msText(time.Since(x.started)-x.upload))
 		return

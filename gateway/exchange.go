@@ -56,6 +56,7 @@ type exchange struct {
 	away     time.Duration // the queue's and the backends' time
 	first    time.Duration // until the first byte of the answer
 	ending   string        // finish_reason of the answer
+	quality  completions.Quality
 	images   int
 	streamed bool
 	err      error
@@ -87,6 +88,15 @@ func (x *exchange) watchClient() {
 	if x.client = clientOf(x.conn); x.client != nil {
 		x.client.watch(func() { x.cancel(errClientGone) })
 	}
+}
+
+// mark notes what is to be said of an answer; of several, the worst.
+func (x *exchange) mark(q completions.Quality) {
+	if q == completions.Sound {
+		return
+	}
+	x.quality = max(x.quality, q)
+	x.s.metrics.marked.WithLabelValues(q.String()).Inc()
 }
 
 // left is how much of d, counted from the beginning, there still is.
@@ -153,6 +163,7 @@ func (x *exchange) log(gone bool) {
 	count("prompt_tokens", x.receipt.Usage.PromptTokens)
 	count("completion_tokens", x.receipt.Usage.CompletionTokens)
 	text("finish", x.ending)
+	text("quality", x.quality.String())
 	if x.streamed {
 		attrs = append(attrs, slog.Bool("stream", true))
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"ocrmux/completions"
 )
 
 // metrics of the HTTP face. Labels are bounded: routes by the program, tenants
@@ -18,6 +20,7 @@ type metrics struct {
 	cancelled *prometheus.CounterVec
 	tokens    *prometheus.CounterVec
 	images    *prometheus.CounterVec
+	marked    *prometheus.CounterVec
 	inFlight  prometheus.Gauge
 
 	registry prometheus.Registerer
@@ -44,12 +47,16 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		cancelled: counter("ocrmux_cancelled_total", "Requests whose client left, by how far they had come.", "phase"),
 		tokens:    counter("ocrmux_tokens_total", "Tokens as the backends counted them.", "tenant", "kind"),
 		images:    counter("ocrmux_images_total", "Images of requests that were let in.", "tenant"),
+		marked:    counter("ocrmux_answers_marked_total", "Answers of doubtful quality: truncated by their length, or looping.", "quality"),
 		inFlight:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "ocrmux_requests_in_flight", Help: "Requests whose head has come and whose answer has not ended."}),
 		registry:  r,
 	}
 	r.MustRegister(m.inFlight)
 	for _, phase := range []string{"reading", "queued", "waiting", "answering"} {
 		m.cancelled.WithLabelValues(phase)
+	}
+	for _, q := range []completions.Quality{completions.Truncated, completions.Looping} {
+		m.marked.WithLabelValues(q.String())
 	}
 	return m
 }

@@ -32,6 +32,7 @@ func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	x.mark(page.quality)
 	x.first = time.Since(x.started)
 	rc.Response.Header.SetContentType("application/json")
 	s.tell(rc, x)
@@ -90,6 +91,13 @@ type page struct {
 	receipt backends.Receipt
 	cache   completions.CacheState
 	finish  string
+	quality completions.Quality
+}
+
+// warnings are how the legacy answer tells of a quality.
+var warnings = map[completions.Quality]legacy.Warning{
+	completions.Truncated: legacy.Truncated,
+	completions.Looping:   legacy.Looping,
 }
 
 // readPage has one image read. Errors are in the words of the legacy service,
@@ -108,12 +116,13 @@ func (s *Server) readPage(x *exchange, m *completions.Model, image legacy.Image,
 	r.QueueFor = x.left(s.cfg.Legacy.Timeout)
 	began := time.Now()
 	a, err := s.deps.Service.Whole(x.ctx, r)
-	p.receipt, p.cache, p.finish = a.Receipt, a.Cache, a.Finish
+	p.receipt, p.cache, p.finish, p.quality = a.Receipt, a.Cache, a.Finish, a.Quality
 	if err != nil {
 		return p, s.pageError(x, image.Path, err)
 	}
 	p.answer, err = profile.Answer(legacy.Page{
 		Path: image.Path, Prompt: want.prompt, Format: want.format, Width: width, Height: height, Took: time.Since(began),
+		Warning: warnings[a.Quality],
 	}, a.Text)
 	return p, err
 }

@@ -119,6 +119,9 @@ func (r *relay) write(w io.Writer, p []byte) (int, error) {
 func (r *relay) end(err error) {
 	r.quiet.Stop()
 	r.x.receipt, r.x.ending = r.stream.Close(context.Cause(r.x.ctx))
+	if r.x.quality == completions.Sound { // else this is the second call
+		r.x.mark(r.stream.Quality())
+	}
 	if err != nil && r.x.err == nil {
 		r.x.err = err
 	}

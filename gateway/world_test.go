@@ -59,6 +59,7 @@ type setup struct {
 	maxQueue  int
 	inFlight  int
 	noBackend bool
+	guard     completions.Guard
 	pool      completions.Pool // in place of the one before the stand-ins
 }
 
@@ -97,7 +98,7 @@ func newWorld(t *testing.T, set setup) *world {
 		deps.Cache = cache.New(cache.Config{MaxBytes: 1 << 20, TTL: time.Hour}, w.registry)
 	}
 	service, err := completions.New(completions.Config{Models: []completions.Model{{
-		Name: model, Aliases: []string{"deepseek-ocr"}, Pool: "main",
+		Name: model, Aliases: []string{"deepseek-ocr"}, Pool: "main", Guard: set.guard,
 		Recipe: completions.Recipe{Members: []compat.Member{
 			{Name: "temperature", Value: []byte("0")},
 			{Name: "skip_special_tokens", Value: []byte("false")},
