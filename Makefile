@@ -47,6 +47,7 @@ soak: build ## the long forms of the process tests: kills, leavers, deaths mid-s
 	scripts/need test
 	go test -count=1 -timeout 60m -v -run Soak ./test/e2e -soak
 	go test -count=1 -timeout 60m -run MidStream ./test/sdk -deaths 100
+	go test -count=1 -timeout 60m -v ./test/hostile -full
 	go test -count=1 -timeout 60m -v -run Router_ ./test/legacydiff -mutations 2000
 
 ready: lint test bench soak ## all of these: may it be handed on?

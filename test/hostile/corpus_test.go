@@ -48,6 +48,7 @@ type entry struct {
 	head   string
 	body   string
 	ended  bool // the head has its empty line
+	large  bool // over 1 MiB
 }
 
 // attack is an entry's request, or a variant of it, as it is sent.

@@ -1,11 +1,12 @@
 package hostile_test
 
 import (
+	"bytes"
 	"flag"
-	"fmt"
 	"hash/maphash"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,7 +58,11 @@ func attacks(t testing.TB, key string) []*attack {
 			if variant > 0 && (e.vary[0] == "none" || len(all) == requests) {
 				continue
 			}
+			if variant > 0 && e.large && !*full {
+				continue // their sizes alone take most of the time
+			}
 			a := e.render(t, key, variant)
+			e.large = len(a.bytes) > mebibyte
 			if sum := maphash.Bytes(hash, a.bytes); !seen[sum] {
 				seen[sum] = true
 				a.bytes = nil // made again when it is sent: together they are gigabytes
@@ -72,7 +77,7 @@ func TestEveryHostileRequestGetsItsAnswerAndNoneReachesABackend(t *testing.T) {
 	s := stand.New(t, stand.Options{
 		Backends: 1,
 		Keys:     keys,
-		HTTP:     "header_timeout: 1s\nbody_timeout: 1s",
+		HTTP:     "header_timeout: 3s\nbody_timeout: 3s",
 		Sim:      []string{"-ttft", "1ms", "-tokens", "5"},
 	})
 	goodKey = s.Key
@@ -83,13 +88,20 @@ func TestEveryHostileRequestGetsItsAnswerAndNoneReachesABackend(t *testing.T) {
 	work := make(chan *attack)
 	var wrong atomic.Int64
 	var senders sync.WaitGroup
-	for range 24 {
+	large := make(chan struct{}, 3) // so that the senders do not starve each other
+	for range 32 {
 		senders.Go(func() {
 			for a := range work {
-				a = a.render(t, s.Key, a.variant)
-				if fault := a.judge(send(address, a)); fault != "" {
+				if a.large {
+					large <- struct{}{}
+				}
+				sent := a.render(t, s.Key, a.variant)
+				if fault := a.judge(send(address, sent)); fault != "" {
 					wrong.Add(1)
-					t.Errorf("%s: %s\n%.250q", a, fault, a.bytes)
+					t.Errorf("%s: %s\n%.250q", a, fault, sent.bytes)
+				}
+				if a.large {
+					<-large
 				}
 			}
 		})
@@ -108,7 +120,7 @@ func TestEveryHostileRequestGetsItsAnswerAndNoneReachesABackend(t *testing.T) {
 	if served < int64(took/time.Second) {
 		t.Errorf("only %d requests of others were served in %s", served, took)
 	}
-	if slowest > 2*time.Second {
+	if slowest > 3*time.Second {
 		t.Errorf("somebody else waited %s", slowest)
 	}
 	t.Logf("%d requests of %d entries in %s, %d wrong; %d of others served meanwhile, the slowest in %s",
@@ -116,13 +128,13 @@ func TestEveryHostileRequestGetsItsAnswerAndNoneReachesABackend(t *testing.T) {
 }
 
 func TestVariantsFollowFromTheSeed(t *testing.T) {
-	first, second := attacks(t, "key"), attacks(t, "key")
-	if len(first) != requests {
-		t.Fatalf("%d requests", len(first))
-	}
-	for i := range first {
-		if first[i].String() != second[i].String() || fmt.Sprint(first[i].cuts) != fmt.Sprint(second[i].cuts) {
-			t.Fatalf("request %d is once %s and once %s", i, first[i], second[i])
+	for _, e := range readCorpus(t) {
+		if strings.HasPrefix(e.name, "/") {
+			continue // of these the size alone differs
+		}
+		first, second := e.render(t, "key", 1), e.render(t, "key", 1)
+		if !bytes.Equal(first.bytes, second.bytes) || !slices.Equal(first.cuts, second.cuts) {
+			t.Errorf("%s is different each time", first)
 		}
 	}
 }

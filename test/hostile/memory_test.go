@@ -122,7 +122,7 @@ func TestUploadsWithoutTheRightToMakeThemCostNoMemory(t *testing.T) {
 
 func TestAuthorisedUploadsStayWithinTheirMemory(t *testing.T) {
 	const bodies = 128 * mebibyte
-	count := 64
+	count := 24
 	if *full {
 		count = 200
 	}

@@ -19,9 +19,9 @@ import (
 const slowClients = 200
 
 // cut bounds how long a slow client may keep its connection under the timeouts of
-// the test below: the time itself, what lingering adds, and the work of ending
-// hundreds of connections at once.
-const cut = 8 * time.Second
+// the tests below. A refused body is listened to for ten seconds and, after the
+// answer, for two more.
+const cut = 14 * time.Second
 
 // A slow client connects and then does as little as keeps a connection alive
 // elsewhere.
@@ -30,6 +30,7 @@ type slowClient struct {
 	begin string // what is sent at once
 	drip  string // what is sent again and again, every quarter of a second
 	read  bool   // answers are read; else their end is never seen
+	long  bool   // takes its time: in full only
 }
 
 func TestSlowClientsAreCutInTimeAndNobodyElseWaits(t *testing.T) {
@@ -42,18 +43,34 @@ func TestSlowClientsAreCutInTimeAndNobodyElseWaits(t *testing.T) {
 	router := s.Routers[0]
 	address := strings.TrimPrefix(router.URL, "http://")
 	key := "Authorization: Bearer " + s.Key + "\r\n"
-	for _, kind := range []slowClient{
+	kinds := []slowClient{
 		{name: "says nothing", read: true},
 		{name: "sends a head byte by byte", begin: "GET /v1/models HTTP/1.1\r\nX-A: ", drip: "a", read: true},
 		{name: "sends headers without end", begin: "GET /v1/models HTTP/1.1\r\n", drip: "X-A: b\r\n", read: true},
 		{name: "sends a body byte by byte", begin: "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n" + key + "Content-Length: 30000000\r\n\r\n" + padding[:20000], drip: "x", read: true},
 		{name: "sends chunks of one byte", begin: "POST /ocr HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", drip: "1\r\nx\r\n", read: true},
-		{name: "sends a refused body byte by byte", begin: "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n" + padding[:20000], drip: "x", read: true},
+		{name: "sends a refused body byte by byte", begin: "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n" + padding[:20000], drip: "x", read: true, long: true},
 		{name: "keeps its connection for nothing", begin: "GET /health HTTP/1.1\r\nHost: a\r\n\r\n", read: true},
 		{name: "reads nothing of its answers", begin: strings.Repeat("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 2000)},
-	} {
+	}
+	t.Run("together", func(t *testing.T) {
+		slow(t, kinds, address, router.URL, s.Key)
+	})
+	stand.Eventually(t, "no request is left", func() bool { return router.Metric(t, "ocrmux_requests_in_flight") == 0 })
+	if held := router.Metric(t, "ocrmux_body_memory_bytes"); held != 0 {
+		t.Errorf("%.0f bytes of bodies are still held", held)
+	}
+}
+
+// slow lets all kinds loose at once.
+func slow(t *testing.T, kinds []slowClient, address, url, key string) {
+	for _, kind := range kinds {
+		if kind.long && !*full {
+			continue
+		}
 		t.Run(kind.name, func(t *testing.T) {
-			others := serveOthers(t, router.URL, s.Key)
+			t.Parallel()
+			others := serveOthers(t, url, key)
 			var clients sync.WaitGroup
 			began := time.Now()
 			for range slowClients {
@@ -67,14 +84,10 @@ func TestSlowClientsAreCutInTimeAndNobodyElseWaits(t *testing.T) {
 			took := time.Since(began)
 			served, slowest := others.stop()
 			t.Logf("all gone after %s; %d of others served meanwhile, the slowest in %s", took.Round(time.Millisecond), served, slowest.Round(time.Millisecond))
-			if served < int64(took/time.Second)*10 || slowest > 2*time.Second {
+			if served < int64(took/time.Second) || slowest > 3*time.Second {
 				t.Errorf("only %d of others were served, the slowest in %s", served, slowest)
 			}
 		})
-	}
-	stand.Eventually(t, "no request is left", func() bool { return router.Metric(t, "ocrmux_requests_in_flight") == 0 })
-	if held := router.Metric(t, "ocrmux_body_memory_bytes"); held != 0 {
-		t.Errorf("%.0f bytes of bodies are still held", held)
 	}
 }
 
@@ -122,7 +135,7 @@ func (kind slowClient) stay(address string) error {
 
 func TestStreamsThatNobodyReadsAreCutAndTheirWorkAborted(t *testing.T) {
 	backends := 1
-	readers := 40 // a backend takes 48 at once
+	readers := 20
 	if *full {
 		backends, readers = 5, slowClients
 	}
@@ -135,7 +148,6 @@ func TestStreamsThatNobodyReadsAreCutAndTheirWorkAborted(t *testing.T) {
 	router := s.Routers[0]
 	address := strings.TrimPrefix(router.URL, "http://")
 	const body = `{"model":"deepseek-ocr","stream":true,"max_tokens":60000,"messages":[{"role":"user","content":"Hello."}]}`
-	var conns []net.Conn
 	for range readers {
 		c, err := dial(address)
 		if err != nil {
@@ -144,7 +156,6 @@ func TestStreamsThatNobodyReadsAreCutAndTheirWorkAborted(t *testing.T) {
 		defer c.Close()
 		_ = c.(*net.TCPConn).SetReadBuffer(4096)
 		fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", s.Key, len(body), body)
-		conns = append(conns, c)
 	}
 	began := time.Now()
 	others := serveShortTexts(t, router.URL, s.Key)
@@ -164,12 +175,11 @@ func TestStreamsThatNobodyReadsAreCutAndTheirWorkAborted(t *testing.T) {
 	if served < int64(took/time.Second) || slowest > 3*time.Second {
 		t.Errorf("only %d of others were served, the slowest in %s", served, slowest)
 	}
-	for i, c := range conns {
-		_ = c.SetDeadline(time.Now().Add(patience))
-		got, _ := io.ReadAll(c) // a reset is an end, too
-		if strings.Contains(string(got), "[DONE]") {
-			t.Errorf("stream %d ended as if it were whole", i)
-		}
+	for _, b := range s.Backends {
+		served -= b.Stats(t).Completed
+	}
+	if served != 0 {
+		t.Errorf("%d texts more were completed than others asked for", -served)
 	}
 	stand.Eventually(t, "no request is left", func() bool { return router.Metric(t, "ocrmux_requests_in_flight") == 0 })
 }
