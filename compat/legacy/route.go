@@ -109,12 +109,12 @@ func RedirectTo(scheme, host, path, rawQuery string) (location, page string) {
 	} else {
 		host = strings.TrimSuffix(host, ":80")
 	}
-	target := scheme + "://" + lowerASCII(host) + percentEncode(path, pathChars)
+	origin, target := scheme+"://"+lowerASCII(host), percentEncode(path, pathChars)
 	if rawQuery != "" {
 		target += "?" + rawQuery
 	}
-	escaped := html.EscapeString(target)
-	return percentEncode(target, pathChars+"?%#[]"),
+	escaped := html.EscapeString(origin + target)
+	return percentEncode(origin, pathChars+"[]") + percentEncode(target, pathChars+"?%#"),
 		"<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n<h1>Redirecting...</h1>\n" +
 			"<p>You should be redirected automatically to the target URL: <a href=\"" + escaped + "\">" + escaped +
 			"</a>. If not, click the link.\n"

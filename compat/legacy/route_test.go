@@ -99,6 +99,7 @@ func TestRedirectTo_KeepsTheQuery(t *testing.T) {
 		{"/ocr/batch", "", "http://h.example:5000/ocr/batch", "http://h.example:5000/ocr/batch"},
 		{"/ocr/batch", "a=1&b=%3C", "http://h.example:5000/ocr/batch?a=1&b=%3C", "http://h.example:5000/ocr/batch?a=1&amp;b=%3C"},
 		{"/ocr/batch", "a=<x>\"'", "http://h.example:5000/ocr/batch?a=%3Cx%3E%22'", "http://h.example:5000/ocr/batch?a=&lt;x&gt;&#34;&#39;"},
+		{"/ocr/batch", "a=[1]#[2]", "http://h.example:5000/ocr/batch?a=%5B1%5D#%5B2%5D", "http://h.example:5000/ocr/batch?a=[1]#[2]"},
 		{"/static/a b", "", "http://h.example:5000/static/a%20b", "http://h.example:5000/static/a%20b"},
 	}
 	for _, test := range tests {

@@ -47,7 +47,8 @@ var routes = []row{
 	{name: "//ocr", request: newForm(file("file", "a.png", page)).post("//ocr"), want: reads("a.png", defaultPrompt, pageText)},
 	{name: "/ocr//batch", request: newForm(file("files", "a.png", page)).post("/ocr//batch"), want: moved("/ocr/batch")},
 	{name: "/ocr//batch with a query", request: newForm(file("files", "a.png", page)).post("/ocr//batch?a=%3C&b=c"), want: moved("/ocr/batch?a=%3C&b=c")},
-	{name: "/ocr//batch of another host", request: request{host: "Old.Example:80", method: "POST", target: "/ocr//batch"}, want: movedTo("http://old.example/ocr/batch")},
+	{name: "/ocr//batch with brackets in the query", request: newForm(file("files", "a.png", page)).post("/ocr//batch?a=[1]"), want: movedTo("http://HOST/ocr/batch?a=%5B1%5D", "http://HOST/ocr/batch?a=[1]")},
+	{name: "/ocr//batch of another host", request: request{host: "Old.Example:80", method: "POST", target: "/ocr//batch"}, want: movedTo("http://old.example/ocr/batch", "http://old.example/ocr/batch")},
 	{name: "/ocr%2Fbatch", request: newForm(file("files", "a.png", page)).post("/ocr%2Fbatch"), want: readsAll(item("0_a.png", pageText))},
 	{name: "/./health", request: plain("GET", "/./health"), want: notFound},
 	{name: "POST /static/x", request: plain("POST", "/static/x"), want: notAllowed("GET, HEAD, OPTIONS")},
@@ -188,6 +189,7 @@ func framing() []row {
 		{name: "preamble and epilogue", request: surrounded.post("/ocr"), want: good},
 		{name: "a last boundary with a blank before its hyphens", request: blanks.post("/ocr"), want: refuses(400, msgA)},
 		{name: "boundary in quotes", request: inQuotes.post("/ocr"), want: good},
+		{name: "part header folded at a CR", request: ocr(part{[]string{"Content-Disposition: form-data; name=file;\r filename=a.png"}, page}), want: good},
 		{name: "part header that is not UTF-8", request: ocr(image, value("\xff", "x")), want: refuses(400, msgA)},
 		{name: "part without Content-Disposition", request: ocr(image, part{[]string{"Content-Type: text/plain"}, []byte("x")}), want: refuses(400, msgA)},
 	}

@@ -53,11 +53,12 @@ func allows(allow string) expect {
 	return same(answer{200, []string{"Allow: " + allow, typeHTML}, ""})
 }
 
-func moved(path string) expect { return movedTo("http://HOST" + path) }
+func moved(path string) expect { return movedTo("http://HOST"+path, "http://HOST"+path) }
 
-func movedTo(to string) expect {
-	link := strings.ReplaceAll(to, "&", "&amp;")
-	return same(answer{308, []string{typeHTML, "Location: " + to}, "<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n<h1>Redirecting...</h1>\n" +
+// movedTo is a redirect whose page shows the link as it came.
+func movedTo(location, link string) expect {
+	link = strings.ReplaceAll(link, "&", "&amp;")
+	return same(answer{308, []string{typeHTML, "Location: " + location}, "<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n<h1>Redirecting...</h1>\n" +
 		`<p>You should be redirected automatically to the target URL: <a href="` + link + `">` + link + "</a>. If not, click the link.\n"})
 }
 

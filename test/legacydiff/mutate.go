@@ -227,7 +227,7 @@ func (d *draft) changePartHeader() string {
 		p.header[0] = pick(d, strings.ToLower, strings.ToUpper)(p.header[0])
 		return "disposition in another case"
 	case 4:
-		p.header[0] = strings.ReplaceAll(p.header[0], "; ", pick(d, ";", " ; ", ";\t", "; ; ", "\r\n ", ";\r\n\t", ";\r\n", "  ;  ", ";;"))
+		p.header[0] = strings.ReplaceAll(p.header[0], "; ", pick(d, ";", " ; ", ";\t", "; ; ", "\r\n ", ";\r\n\t", ";\r ", ";\n\t", ";\r\t", ";\r\n", "  ;  ", ";;"))
 		return "disposition with other blanks"
 	case 5:
 		p.header[0] = strings.Replace(p.header[0], pick(d, "form-data", "Content-Disposition:", ": "), pick(d, "", "attachment", "Content-Disposition :", ":", "x"), 1)
