@@ -142,6 +142,7 @@ func TestVariantsFollowFromTheSeed(t *testing.T) {
 // others are well-behaved clients beside the hostile ones.
 type others struct {
 	done    chan struct{}
+	once    sync.Once
 	working sync.WaitGroup
 	served  atomic.Int64
 	slowest atomic.Int64
@@ -159,6 +160,7 @@ func serveShortTexts(t *testing.T, url, key string) *others {
 
 func serve(t *testing.T, url, key, chat string) *others {
 	o := &others{done: make(chan struct{})}
+	t.Cleanup(func() { o.stop() }) // where the test gives up before
 	for range 4 {
 		o.working.Go(func() {
 			for {
@@ -186,7 +188,7 @@ func serve(t *testing.T, url, key, chat string) *others {
 }
 
 func (o *others) stop() (served int64, slowest time.Duration) {
-	close(o.done)
+	o.once.Do(func() { close(o.done) })
 	o.working.Wait()
 	return o.served.Load(), time.Duration(o.slowest.Load())
 }
