@@ -127,9 +127,11 @@ func (d *draft) changePath() string {
 			d.path = d.path[:at] + fmt.Sprintf("%%%02x", d.path[at]) + d.path[at+1:]
 		}
 	case 4:
-		if !strings.Contains(d.path, "?") {
-			d.path += pick(d, "?", "?prompt=x", "?a=1&b=%3C%3E&c", "?file=a.png", "??", "?a=/../", "?a='\"<>", "?%E7%99%BC", "?a=%", "?x=[1]", "?x={1}|\\^`", "?%FF", "?#")
+		d.path, _, _ = strings.Cut(d.path, "?")
+		if d.rng.IntN(3) == 0 {
+			d.path = pick(d, "/ocr//batch", "/static//x", "//ocr///batch")
 		}
+		d.path += "?" + d.query()
 	case 5: // a character gone or twice
 		at := 1 + d.rng.IntN(max(1, len(d.path)-1))
 		if at < len(d.path) && !strings.ContainsAny(d.path, "%?") {
@@ -137,6 +139,17 @@ func (d *draft) changePath() string {
 		}
 	}
 	return "path " + d.path
+}
+
+func (d *draft) query() string {
+	if d.rng.IntN(2) == 0 {
+		return pick(d, "", "prompt=x", "a=1&b=%3C%3E&c", "file=a.png", "?", "a=/../", "%E7%99%BC", "a=%", "%FF", "a=%5B1%5D", "//", "+")
+	}
+	b := make([]byte, d.rng.IntN(12))
+	for i := range b {
+		b[i] = byte('!' + d.rng.IntN('~'-'!'+1))
+	}
+	return strings.ReplaceAll(string(b), "#", "%")
 }
 
 func (d *draft) changeMethod() string {
