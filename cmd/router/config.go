@@ -29,7 +29,8 @@ type Config struct {
 	Pools  map[string]Pool  `yaml:"pools"`
 	Models map[string]Model `yaml:"models"`
 
-	dir string // of the file; relative file names start here
+	dir   string          // of the file; relative file names start here
+	asked map[string]bool // environment variables that the file names
 }
 
 // HTTP is the main listener.
@@ -153,6 +154,13 @@ type Model struct {
 	ServedAs string   `yaml:"served_as"`
 	Aliases  []string `yaml:"aliases"`
 	Recipe   Recipe   `yaml:"recipe"`
+	Guard    Guard    `yaml:"guard"`
+}
+
+// Guard is against answers that run away.
+type Guard struct {
+	Repeats int  `yaml:"repeats" min:"0"`
+	Cut     bool `yaml:"cut"`
 }
 
 // defaults are the rooms' own, and what no room knows of.
@@ -208,7 +216,7 @@ func (p *Pool) setDefaults() {
 
 func (b *Backend) setDefaults() { b.MaxInFlight = backends.DefaultMaxInFlight }
 
-func (m *Model) setDefaults() { m.Recipe.MaxImages = 1 }
+func (m *Model) setDefaults() { m.Recipe.MaxImages, m.Guard.Repeats = 1, 20 }
 
 // load reads and validates a configuration. An error of kind *problems lists
 // all that is wrong.
@@ -218,8 +226,11 @@ func load(path string, env func(string) (string, bool)) (*Config, error) {
 		return nil, err
 	}
 	c := defaults()
-	c.dir = filepath.Dir(path)
-	d := &decoder{problems: problems{file: path}, dir: c.dir, env: env}
+	c.dir, c.asked = filepath.Dir(path), map[string]bool{}
+	d := &decoder{problems: problems{file: path}, dir: c.dir, env: func(name string) (string, bool) {
+		c.asked[name] = true
+		return env(name)
+	}}
 	if d.document(data, c) {
 		c.fill()
 		d.validate(c)

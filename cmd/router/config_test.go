@@ -334,7 +334,7 @@ pools:
     backends: [{name: x, url: "http://127.0.0.1:28", api_key: k, max_in_flight: 29}]
   other: {backends: [{name: y, url: "http://127.0.0.1:30"}]}
 models:
-  b: {pool: main, served_as: B, aliases: [bb], recipe: {max_tokens: 31, max_images: 32, top_k: 33}}
+  b: {pool: main, served_as: B, aliases: [bb], recipe: {max_tokens: 31, max_images: 32, top_k: 33}, guard: {repeats: 36, cut: true}}
   a: {pool: other}
 `, nil)
 	if got, want := c.gateway(), (gateway.Config{
@@ -361,9 +361,9 @@ models:
 		t.Errorf("the fallback must serve %q, want %q", got, want)
 	}
 	if got, want := c.completions(), (completions.Config{Models: []completions.Model{
-		{Name: "a", Pool: "other", ServedAs: "a", Recipe: completions.Recipe{MaxImages: 1}},
+		{Name: "a", Pool: "other", ServedAs: "a", Recipe: completions.Recipe{MaxImages: 1}, Guard: completions.Guard{Repeats: 20}},
 		{Name: "b", Pool: "main", ServedAs: "B", Aliases: []string{"bb"}, Recipe: completions.Recipe{
-			MaxTokens: 31, MaxImages: 32, Members: []compat.Member{{Name: "top_k", Value: []byte("33")}}}},
+			MaxTokens: 31, MaxImages: 32, Members: []compat.Member{{Name: "top_k", Value: []byte("33")}}}, Guard: completions.Guard{Repeats: 36, Cut: true}},
 	}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("completions: got %+v, want %+v", got, want)
 	}

@@ -97,6 +97,7 @@ func (c *Config) completions() completions.Config {
 				MaxTokens: m.Recipe.MaxTokens,
 				MaxImages: m.Recipe.MaxImages,
 			},
+			Guard: completions.Guard{Repeats: m.Guard.Repeats, Cut: m.Guard.Cut},
 		})
 	}
 	return out

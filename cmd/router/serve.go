@@ -43,7 +43,7 @@ func serve(args []string, stderr io.Writer) error {
 		return err
 	}
 	defer admin.Close()
-	for _, warning := range warnings(c) {
+	for _, warning := range append(oldVariablesSet(os.LookupEnv, c.asked), warnings(c)...) {
 		log.Warn(warning)
 	}
 	signals := make(chan os.Signal, 2)
