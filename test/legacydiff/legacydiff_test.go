@@ -103,6 +103,9 @@ func TestRun_PrintsStatusHeadersAndBodiesThatDiffer(t *testing.T) {
 	if differences, err := (options{old: old, new: old, profile: app, mutations: 5}).run(&out); err != nil || differences != 0 {
 		t.Errorf("a service differs from itself: %d, %v\n%s", differences, err, out.String())
 	}
+	if _, err := (options{old: old, new: serve(401, "a", "text")}).run(io.Discard); err == nil || !strings.Contains(err.Error(), "-key") {
+		t.Errorf("got %v for a router that asks for a key, want advice", err)
+	}
 	if _, err := (options{old: old, new: target{address: stand.FreeAddress(t)}}).run(io.Discard); err == nil {
 		t.Error("no error for a service that is not there")
 	}

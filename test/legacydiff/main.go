@@ -16,7 +16,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -84,39 +86,47 @@ func parse(args []string) (o options, err error) {
 }
 
 // run sends everything and prints every difference. Its error says that a
-// service cannot be reached at all.
+// service cannot be reached at all, or refuses to be compared.
 func (o options) run(w io.Writer) (differences int, err error) {
 	for _, t := range []target{o.old, o.new} {
 		if _, err := t.send(plain("GET", "/health")); err != nil {
 			return 0, fmt.Errorf("http://%s/health: %w", t.address, err)
 		}
 	}
-	sent, statuses := 0, map[int]int{} // of the old service; 0: no answer
-	compare := func(r row) {
-		sent++
+	statuses := map[int]int{} // of the old service; 0: no answer
+	rows := o.rows()
+	for i := range len(rows) + max(o.mutations, 0) {
+		var r row
+		if i < len(rows) {
+			r = rows[i]
+		} else {
+			r = mutation(o.seed, uint64(i-len(rows)))
+		}
 		old, new := o.both(r.request)
+		if new.status == http.StatusUnauthorized || new.status == http.StatusTooManyRequests {
+			return differences, fmt.Errorf("the router answered %d: pass the -key of a tenant without limits", new.status)
+		}
 		statuses[old.status]++
-		if old.status != 0 && old.equal(new) {
-			return
+		if old.status == 0 || !old.equal(new) {
+			differences++
+			o.print(w, r, old, new)
 		}
-		differences++
-		fmt.Fprintf(w, "%s\n  %s %s\n  old %s\n  new %s\n", r.name, r.method, r.target, old, new)
-		if r.want != nil {
-			fmt.Fprintf(w, "  contract %s\n", r.want(o.profile))
-		}
-	}
-	for _, r := range corpus() {
-		if !r.either && (o.stub || !r.stub) {
-			compare(r)
-		}
-	}
-	inCorpus := sent
-	for n := range uint64(max(o.mutations, 0)) {
-		compare(mutation(o.seed, n))
 	}
 	fmt.Fprintf(w, "%d of the corpus and %d mutations (seed %d): %d differences; the old service's statuses: %v\n",
-		inCorpus, sent-inCorpus, o.seed, differences, statuses)
+		len(rows), max(o.mutations, 0), o.seed, differences, statuses)
 	return differences, nil
+}
+
+// rows are those of the corpus that can be compared.
+func (o options) rows() []row {
+	return slices.DeleteFunc(corpus(), func(r row) bool { return r.either || r.stub && !o.stub })
+}
+
+func (o options) print(w io.Writer, r row, old, new answer) {
+	fmt.Fprintf(w, "%s\n  %s %s\n  old %s\n  new %s\n", r.name, r.method, r.target, old, new)
+	if r.want != nil {
+		fmt.Fprintf(w, "  contract %s\n", r.want(o.profile))
+	}
 }
 
 // both sends a request to both services at once. Where there is no answer, its
