@@ -66,6 +66,10 @@ func (s *Server) route(rc *fasthttp.RequestCtx, x *exchange) handler {
 			return s.named(x, "livez", s.handleLive)
 		case "/readyz":
 			return s.named(x, "readyz", s.handleReady)
+		case "/openapi.json":
+			return s.named(x, "openapi", s.handleOpenAPI)
+		case "/docs":
+			return s.named(x, "docs", s.handleDocs)
 		}
 	}
 	return s.routeLegacy(x, method, string(path))

@@ -41,7 +41,8 @@ type world struct {
 	url      string
 	addr     string
 	admin    string
-	key      string
+	key      string            // of the tenant acme
+	keys     map[string]string // of the others that setup names
 	sims     []*sim.Server
 	log      *syncBuffer
 	server   *gateway.Server
@@ -54,7 +55,8 @@ type setup struct {
 	sims      int
 	sim       sim.Config
 	gateway   gateway.Config
-	keys      string // of keys.yaml; "" for one tenant without limits and the anonymous one
+	others    []string // tenants of keys that are to have a key beside acme
+	keys      string   // of keys.yaml; "" for one tenant without limits and the anonymous one
 	cache     bool
 	maxQueue  int
 	inFlight  int
@@ -89,7 +91,7 @@ func newWorld(t *testing.T, set setup) *world {
 	pool, err := backends.New(backends.Config{Name: "main", Backends: bs, MaxQueue: set.maxQueue, ProbeInterval: 50 * time.Millisecond},
 		backends.Deps{Log: log, Registry: w.registry})
 	must(t, err)
-	gate := w.gate(set.keys, log)
+	gate := w.gate(set.keys, set.others, log)
 	deps := completions.Deps{Pools: map[string]completions.Pool{"main": pool}, Log: log}
 	if set.pool != nil {
 		deps.Pools["main"] = set.pool
@@ -139,7 +141,7 @@ func newWorld(t *testing.T, set setup) *world {
 }
 
 // gate makes a key for the tenant "acme" beside what keys.yaml says.
-func (w *world) gate(keys string, log *slog.Logger) *auth.Gate {
+func (w *world) gate(keys string, others []string, log *slog.Logger) *auth.Gate {
 	w.t.Helper()
 	pepper := bytes.Repeat([]byte("p"), 32)
 	path := filepath.Join(w.t.TempDir(), "keys.yaml")
@@ -150,6 +152,11 @@ func (w *world) gate(keys string, log *slog.Logger) *auth.Gate {
 	var err error
 	w.key, _, err = auth.CreateKey(path, pepper, auth.KeyOptions{Tenant: "acme"})
 	must(w.t, err)
+	w.keys = map[string]string{}
+	for _, name := range others {
+		w.keys[name], _, err = auth.CreateKey(path, pepper, auth.KeyOptions{Tenant: name})
+		must(w.t, err)
+	}
 	gate, err := auth.New(auth.Config{KeyFile: path, Pepper: pepper}, auth.Deps{Logger: log, Registerer: w.registry})
 	must(w.t, err)
 	return gate
