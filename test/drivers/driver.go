@@ -129,8 +129,13 @@ type Usage struct {
 }
 
 // Read decodes a whole answer or a chunk.
-func Read(value json.RawMessage) (r Reading, err error) {
-	return r, json.Unmarshal(value, &r)
+func Read(value json.RawMessage) (Reading, error) {
+	var r Reading
+	err := json.Unmarshal(value, &r)
+	if r.Usage != nil && *r.Usage == (Usage{}) {
+		r.Usage = nil // openai-go's way to have none
+	}
+	return r, err
 }
 
 // Text is the text of the first choice, of a whole answer or of all chunks.
