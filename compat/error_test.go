@@ -70,6 +70,7 @@ func TestErrorTable(t *testing.T) {
 		{compat.UnsupportedEncoding(), "415 invalid_request_error  0s false"},
 		{compat.RateLimited("tokens", 1500*time.Millisecond), "429 tokens rate_limit_exceeded 2s false"},
 		{compat.RateLimited("requests", 0), "429 requests rate_limit_exceeded 1s false"},
+		{compat.RateLimited("requests", 60500*time.Millisecond), "429 requests rate_limit_exceeded 1m0s false"},
 		{compat.QuotaExceeded(), "429 insufficient_quota insufficient_quota 0s true"},
 		{compat.Overloaded(0), "503 server_error overloaded 1s false"},
 		{compat.Upstream(), "502 server_error upstream_error 0s false"},

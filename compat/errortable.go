@@ -80,9 +80,10 @@ func NotServed() *Error {
 }
 
 // RateLimited is the answer to a tenant that is too fast. kind is what ran
-// out: "requests" or "tokens".
+// out: "requests" or "tokens". Longer than a minute nobody is told to wait: the
+// Node SDK takes that for a mistake and tries again within half a second.
 func RateLimited(kind string, retryAfter time.Duration) *Error {
-	retryAfter = atLeastASecond(retryAfter)
+	retryAfter = min(atLeastASecond(retryAfter), time.Minute)
 	return &Error{Status: 429, Type: kind, Code: "rate_limit_exceeded", RetryAfter: retryAfter,
 		Message: fmt.Sprintf("Rate limit reached for %s. Please try again in %s.", kind, retryAfter)}
 }

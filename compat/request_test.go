@@ -59,6 +59,16 @@ func TestParse_KeepsWhatTheGatewayMustKnow(t *testing.T) {
 	}
 }
 
+func TestParse_SaysOfWhatIsNotJSONThatItIsNotJSON(t *testing.T) {
+	for _, body := range []string{`{"model":NaN}`, `{"model":`, `{"model":[1,}`, `{"model":"m","messages":[{"role":"user","content":[x]}]}`, `{"model":"m","messages":+}`} {
+		_, err := compat.Parse(compat.Chat, []byte(body), rules)
+		var e *compat.Error
+		if !errors.As(err, &e) || e.Status != 400 || e.Code != "" || !strings.Contains(e.Message, "could not parse the JSON") {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
 func TestParse_MaxCompletionTokensWins(t *testing.T) {
 	for _, limits := range []string{`"max_tokens":7,"max_completion_tokens":9`, `"max_completion_tokens":9,"max_tokens":7`, `"max_tokens":9`, `"max_completion_tokens":null,"max_tokens":9`, `"max_tokens":9,"max_completion_tokens":null`} {
 		if r := parse(t, compat.Chat, `{"model":"m","messages":[],`+limits+`}`, rules); r.MaxTokens != 9 {

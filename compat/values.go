@@ -56,13 +56,14 @@ func (p *requestReader) countAt(param string, limit int, v *int) error {
 	return nil
 }
 
-// wrongType says that what stands at pos is not what param must be.
+// wrongType says that the value at pos is not what param must be, unless it is
+// not JSON at all.
 func (p *requestReader) wrongType(param, want string) error {
-	if p.pos >= len(p.data) {
-		return p.fail("")
+	first, got := p.peek(), "a number"
+	if err := p.skip(); err != nil {
+		return err
 	}
-	got := "a number"
-	switch p.peek() {
+	switch first {
 	case '"':
 		got = "a string"
 	case '{':
