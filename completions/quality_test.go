@@ -152,4 +152,8 @@ func TestGuard_BeginsAnewWithEveryAttempt(t *testing.T) {
 	if a, err := s.Whole(t.Context(), upload(s, picture(1), "p")); err != nil || a.Quality != completions.Sound || a.Text != half {
 		t.Errorf("%v %v %q", err, a.Quality, a.Text)
 	}
+	st := s.Stream(t.Context(), client(t, s, chat(picture(1), "p", `,"stream":true`)))
+	if _, finish := st.Close(nil); finish != "stop" || st.Quality() != completions.Sound {
+		t.Errorf("a stream: %q %v", finish, st.Quality())
+	}
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ocrmux/compat"
 )
 
 // usual is what config.yaml has by default.
@@ -232,5 +234,15 @@ func BenchmarkRepeats(b *testing.B) {
 				r.add([]byte(text[i : i+4]))
 			}
 		})
+	}
+}
+
+func TestGuard_TakesAnIncompleteResponseForTruncated(t *testing.T) {
+	var g guard
+	if g.watch(&compat.Chunk{Type: "response.completed"}); g.quality != Sound {
+		t.Errorf("completed: %v", g.quality)
+	}
+	if g.watch(&compat.Chunk{Type: "response.incomplete"}); g.quality != Truncated {
+		t.Errorf("incomplete: %v", g.quality)
 	}
 }
