@@ -83,6 +83,7 @@ func uploads() []row {
 		{name: "../../etc/passwd.png", request: ocr(file("file", "../../etc/passwd.png", page)), want: reads("etc_passwd.png", defaultPrompt, pageText)},
 		{name: `C:\Users\x\a b.jpg`, request: ocr(file("file", `C:\Users\x\a b.jpg`, page)), want: reads("CUsersxa_b.jpg", defaultPrompt, pageText)},
 		{name: "My résumé №1.jpeg", request: ocr(file("file", "My résumé №1.jpeg", page)), want: reads("My_resume_No1.jpeg", defaultPrompt, pageText)},
+		{name: "white space of all kinds", request: ocr(file("file", "a\u3000b\tc\x1cd \u00a0e.png", page)), want: reads("a_b_c_d_e.png", defaultPrompt, pageText)},
 		{name: "filename*", request: raw("name=file; filename*=UTF-8''%E7%99%BCa.png"), want: reads("a.png", defaultPrompt, pageText)},
 		{name: "the last filename wins", request: raw(`name=file; filename="a.tiff"; filename="b.png"`), want: reads("b.png", defaultPrompt, pageText)},
 		{name: "filename after filename*", request: raw(`name=file; filename*=UTF-8''a.tiff; filename="b.png"`), want: reads("b.png", defaultPrompt, pageText)},
