@@ -11,6 +11,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,12 +25,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config bounds fetching. Zero values mean the defaults named.
+// Config bounds fetching. Zero values mean those of Defaults.
 type Config struct {
-	MaxBytes int64         // of one image; 16 MiB
-	Timeout  time.Duration // of one image, redirects included; 10 s
-	Hosts    []string      // the only names that may be fetched from; empty: any
+	MaxBytes int64         // of one image
+	Timeout  time.Duration // of one image, redirects included
+	Hosts    []string      // the only hosts that may be fetched from, in lower case; empty: any
 }
+
+// Defaults are what holds where nothing is said.
+func Defaults() Config { return Config{MaxBytes: 16 << 20, Timeout: 10 * time.Second} }
 
 // Network is how a Fetcher reaches the outside. The zero value is the machine's
 // own DNS and TCP.
@@ -66,12 +70,8 @@ type Fetcher struct {
 
 // New builds a Fetcher that keeps no connections.
 func New(cfg Config, network Network, registry prometheus.Registerer) *Fetcher {
-	if cfg.MaxBytes == 0 {
-		cfg.MaxBytes = 16 << 20
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 10 * time.Second
-	}
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, Defaults().MaxBytes)
+	cfg.Timeout = cmp.Or(cfg.Timeout, Defaults().Timeout)
 	if network.Lookup == nil {
 		network.Lookup = lookup
 	}
@@ -93,9 +93,6 @@ func New(cfg Config, network Network, registry prometheus.Registerer) *Fetcher {
 	}
 	return f
 }
-
-// MaxBytes is the size of the largest image that Get returns.
-func (f *Fetcher) MaxBytes() int64 { return f.cfg.MaxBytes }
 
 // Get returns what rawURL names. Before it reads n bytes at most, it calls hold(n);
 // an error of hold, and the cause of a ctx that ends, are returned as they are.

@@ -29,6 +29,9 @@ func (s *Server) handleDialect(d compat.Dialect) handler {
 		if err != nil {
 			return err
 		}
+		if err := s.fetchImages(x, r.Client); err != nil {
+			return err
+		}
 		r.Control = control(rc)
 		if r.Client.Stream {
 			return s.answerStream(rc, x, r)
@@ -41,9 +44,10 @@ func (s *Server) handleDialect(d compat.Dialect) handler {
 // that may not pass, and for a model that the tenant may use.
 func (s *Server) parse(d compat.Dialect, body []byte, x *exchange) (*completions.Request, error) {
 	client, err := compat.Parse(d, body, compat.Rules{
-		MaxImages:  s.maxImages(),
-		MaxN:       s.cfg.OpenAI.MaxN,
-		Privileged: x.identity.Tenant.Privileged,
+		MaxImages:    s.maxImages(),
+		MaxN:         s.cfg.OpenAI.MaxN,
+		Privileged:   x.identity.Tenant.Privileged,
+		RemoteImages: s.deps.Images != nil,
 	})
 	if err != nil {
 		return nil, err

@@ -44,6 +44,7 @@ type exchange struct {
 	identity *auth.Identity
 	lease    auth.Lease
 	held     int64   // bytes of memory.bodies
+	fetched  int64   // bytes of memory for images
 	buffer   *[]byte // the body, where it is to be used again
 	torn     bool    // nobody knows where the body ends
 
@@ -121,6 +122,7 @@ func (x *exchange) finish() {
 		}
 		x.lease.Release()
 		x.s.memory.give(x.held)
+		x.s.images.give(x.fetched)
 		x.s.metrics.observe(x, gone)
 		x.log(gone)
 		x.s.buffers.put(x.buffer) // from here on the body's bytes are another's

@@ -61,13 +61,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
-// watch shows how full the memory for bodies is.
-func (m *metrics) watch(mem *memory) {
+// watch shows how full the memory for bodies and fetched images is.
+func (m *metrics) watch(mem *memory, images *imageMemory) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ocrmux_body_memory_bytes", Help: "Memory reserved for request bodies."},
 			func() float64 { return float64(mem.held.Load()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ocrmux_body_memory_limit_bytes", Help: "Memory that request bodies may take, memory.bodies in the configuration."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ocrmux_body_memory_limit_bytes", Help: "Memory that request bodies may take: memory.bodies, less what is set apart for fetched images."},
 			func() float64 { return float64(mem.limit) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ocrmux_image_memory_bytes", Help: "Memory reserved for fetched images."},
+			func() float64 { return float64(images.held.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ocrmux_image_memory_limit_bytes", Help: "Memory that fetched images may take, a quarter of memory.bodies; 0 where none are fetched."},
+			func() float64 { return float64(images.size) }),
 	)
 }
 

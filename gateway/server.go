@@ -23,12 +23,14 @@ import (
 	"ocrmux/auth"
 	"ocrmux/backends"
 	"ocrmux/completions"
+	"ocrmux/fetch"
 )
 
 // Deps are the rooms below.
 type Deps struct {
 	Gate     *auth.Gate
 	Service  *completions.Service
+	Images   *fetch.Fetcher // nil: image URLs are refused
 	Pools    []*backends.Pool
 	Log      *slog.Logger
 	Registry prometheus.Registerer
@@ -41,6 +43,7 @@ type Server struct {
 	http     *fasthttp.Server
 	hangups  *hangups
 	memory   *memory
+	images   *imageMemory // where image URLs are fetched
 	buffers  buffers
 	drains   chan struct{} // one token a client whose refused body is being discarded
 	metrics  *metrics
@@ -59,18 +62,23 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	bodies, images := cfg.BodiesBytes, int64(0)
+	if deps.Images != nil {
+		images = bodies / 4
+	}
 	s := &Server{
 		cfg:     cfg,
 		deps:    deps,
 		hangups: watch,
-		memory:  newMemory(cfg.BodiesBytes),
+		memory:  newMemory(bodies - images),
+		images:  newImageMemory(images),
 		buffers: buffers{garbage: cfg.BodiesBytes / 4},
 		drains:  make(chan struct{}, maxDrains),
 		metrics: newMetrics(deps.Registry),
 		started: time.Now(),
 	}
 	s.base, s.cut = context.WithCancelCause(context.Background())
-	s.metrics.watch(s.memory)
+	s.metrics.watch(s.memory, s.images)
 	s.http = &fasthttp.Server{
 		Handler:                      s.serve,
 		ErrorHandler:                 s.refuseUnread,

@@ -30,6 +30,7 @@ import (
 	"ocrmux/cache"
 	"ocrmux/compat"
 	"ocrmux/completions"
+	"ocrmux/fetch"
 	"ocrmux/gateway"
 )
 
@@ -58,6 +59,7 @@ type setup struct {
 	others    []string // tenants of keys that are to have a key beside acme
 	keys      string   // of keys.yaml; "" for one tenant without limits and the anonymous one
 	cache     bool
+	images    *fetch.Fetcher
 	maxQueue  int
 	inFlight  int
 	noBackend bool
@@ -111,7 +113,7 @@ func newWorld(t *testing.T, set setup) *world {
 	set.gateway.Legacy.Model = model
 	set.gateway.Time.LameDuck = time.Millisecond
 	w.server, err = gateway.New(set.gateway, gateway.Deps{
-		Gate: gate, Service: service, Pools: []*backends.Pool{pool}, Log: log, Registry: w.registry,
+		Gate: gate, Service: service, Images: set.images, Pools: []*backends.Pool{pool}, Log: log, Registry: w.registry,
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

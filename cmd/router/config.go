@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ocrmux/backends"
+	"ocrmux/fetch"
 	"ocrmux/gateway"
 )
 
@@ -25,6 +26,7 @@ type Config struct {
 	Memory Memory           `yaml:"memory"`
 	Cache  Cache            `yaml:"cache"`
 	OpenAI OpenAI           `yaml:"openai"`
+	Images Images           `yaml:"images"`
 	Legacy Legacy           `yaml:"legacy"`
 	Pools  map[string]Pool  `yaml:"pools"`
 	Models map[string]Model `yaml:"models"`
@@ -90,6 +92,14 @@ type OpenAI struct {
 	StreamTimeout time.Duration `yaml:"stream_timeout" min:"1ms"`
 	Silence       time.Duration `yaml:"silence" min:"1ms"`
 	KeepAlive     time.Duration `yaml:"keep_alive" min:"1ms"`
+}
+
+// Images is whether image URLs are fetched, and how.
+type Images struct {
+	Fetch    bool          `yaml:"fetch"`
+	MaxBytes Size          `yaml:"max_bytes" min:"1KiB"`
+	Timeout  time.Duration `yaml:"timeout" min:"1ms"`
+	Hosts    []string      `yaml:"hosts"`
 }
 
 // Legacy is the face of the old service.
@@ -165,7 +175,7 @@ type Guard struct {
 
 // defaults are the rooms' own, and what no room knows of.
 func defaults() *Config {
-	g := gateway.Defaults()
+	g, f := gateway.Defaults(), fetch.Defaults()
 	return &Config{
 		HTTP: HTTP{
 			Listen:        "127.0.0.1:5000",
@@ -190,6 +200,7 @@ func defaults() *Config {
 			Silence:       g.OpenAI.Silence,
 			KeepAlive:     g.Time.KeepAlive,
 		},
+		Images: Images{MaxBytes: Size(f.MaxBytes), Timeout: f.Timeout},
 		Legacy: Legacy{
 			Profile: "union",
 			MaxBody: Size(g.Legacy.MaxBody),

@@ -17,6 +17,7 @@ import (
 	"ocrmux/compat"
 	"ocrmux/compat/legacy"
 	"ocrmux/completions"
+	"ocrmux/fetch"
 	"ocrmux/gateway"
 )
 
@@ -89,6 +90,7 @@ func TestLoad_EveryErrorNamesItsLineAndKey(t *testing.T) {
 		"unset variable":       {complete + "http: {listen: \"${ADDRESS}\"}\n", `7: http.listen: the environment variable ADDRESS is not set`},
 		"missing secret file":  {complete + "admin: {token_file: nowhere}\n", `7: admin.token_file: "nowhere" cannot be read: `},
 		"no pepper":            {strings.Replace(complete, "{pepper_file: pepper}", "{}", 1), `1: keys.pepper_file: must name a file`},
+		"host with a scheme":   {complete + "images: {hosts: [a.example, \"https://a.example\"]}\n", `7: images.hosts[1]: must be a host's whole name`},
 		"unknown legacy model": {complete + "legacy: {model: other}\n", `7: legacy.model: must name one of the models`},
 	} {
 		t.Run(name, func(t *testing.T) { wantProblem(t, test.text, test.want) })
@@ -333,6 +335,7 @@ pools:
     retry: {percent: 26, min: 27}
     backends: [{name: x, url: "http://127.0.0.1:28", api_key: k, max_in_flight: 29}]
   other: {backends: [{name: y, url: "http://127.0.0.1:30"}]}
+images: {fetch: true, max_bytes: 34KiB, timeout: 35s, hosts: [A.Example]}
 models:
   b: {pool: main, served_as: B, aliases: [bb], recipe: {max_tokens: 31, max_images: 32, top_k: 33}, guard: {repeats: 36, cut: true}}
   a: {pool: other}
@@ -347,6 +350,9 @@ models:
 			LameDuck: 5 * time.Second, KeepAlive: 13 * time.Second},
 	}); !reflect.DeepEqual(got, want) {
 		t.Errorf("gateway: got %+v, want %+v", got, want)
+	}
+	if got, want := c.fetch(), (fetch.Config{MaxBytes: 34 << 10, Timeout: 35 * time.Second, Hosts: []string{"a.example"}}); !reflect.DeepEqual(got, want) || !c.Images.Fetch {
+		t.Errorf("fetch: got %+v, want %+v", got, want)
 	}
 	if got, want := c.pool("main"), (backends.Config{
 		Name: "main", Policy: "round_robin", MaxQueue: 17, Models: []string{"B"},

@@ -3,12 +3,23 @@ package main
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"ocrmux/backends"
 	"ocrmux/compat/legacy"
 	"ocrmux/completions"
+	"ocrmux/fetch"
 	"ocrmux/gateway"
 )
+
+// fetch is fetch's part of the configuration.
+func (c *Config) fetch() fetch.Config {
+	out := fetch.Config{MaxBytes: int64(c.Images.MaxBytes), Timeout: c.Images.Timeout}
+	for _, host := range c.Images.Hosts {
+		out.Hosts = append(out.Hosts, strings.ToLower(host))
+	}
+	return out
+}
 
 // gateway is the gateway's part of the configuration.
 func (c *Config) gateway() gateway.Config {

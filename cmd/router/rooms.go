@@ -14,6 +14,7 @@ import (
 	"ocrmux/backends"
 	"ocrmux/cache"
 	"ocrmux/completions"
+	"ocrmux/fetch"
 	"ocrmux/gateway"
 )
 
@@ -46,13 +47,17 @@ func build(c *Config, log *slog.Logger) (*rooms, error) {
 			return nil, err
 		}
 	}
-	r.gateway, err = gateway.New(c.gateway(), gateway.Deps{
+	deps := gateway.Deps{
 		Gate:     r.gate,
 		Service:  service,
 		Pools:    r.pools,
 		Log:      log,
 		Registry: r.registry,
-	})
+	}
+	if c.Images.Fetch {
+		deps.Images = fetch.New(c.fetch(), fetch.Network{}, r.registry)
+	}
+	r.gateway, err = gateway.New(c.gateway(), deps)
 	return r, err
 }
 

@@ -27,6 +27,11 @@ func (d *decoder) validate(c *Config) {
 	if c.Keys.PepperFile.Name == "" {
 		d.failAt("keys.pepper_file", "must name a file with the secret that key hashes are made with")
 	}
+	for i, host := range c.Images.Hosts {
+		if host == "" || strings.ContainsAny(host, "/:@* ") {
+			d.failAt(key("images.hosts", i), "must be a host's whole name, nothing more")
+		}
+	}
 	d.pools(c.Pools)
 	d.models(c)
 }
