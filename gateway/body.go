@@ -26,7 +26,8 @@ const (
 	drainTime   = 10 * time.Second
 	quietDrain  = 64 << 10 // a refused body up to here does not cost the connection
 	bodyPerUnit = 64 << 10 // bytes that earn another second
-	firstChunks = 64 << 10 // room for a body of unknown length, at first
+	beginning   = 64 << 10 // of a long body, to be seen before there is memory for the rest
+	moderate    = 1 << 20  // bytes of a body that is not long
 )
 
 // bodyTime is asked by fasthttp when a head is complete: from here on the clock
@@ -48,11 +49,15 @@ type paced struct {
 func (p *paced) Read(b []byte) (int, error) {
 	n, err := p.Reader.Read(b)
 	if p.n += n; p.n >= bodyPerUnit && err == nil {
-		p.until = p.until.Add(time.Duration(p.n/bodyPerUnit) * time.Second)
+		p.extend(time.Duration(p.n/bodyPerUnit) * time.Second)
 		p.n %= bodyPerUnit
-		_ = p.conn.SetReadDeadline(p.until)
 	}
 	return n, err
+}
+
+func (p *paced) extend(d time.Duration) {
+	p.until = p.until.Add(d)
+	_ = p.conn.SetReadDeadline(p.until)
 }
 
 // readBody reads the whole body once there is memory for it, waiting at most
@@ -65,77 +70,143 @@ func (s *Server) readBody(rc *fasthttp.RequestCtx, x *exchange, limit int64, que
 	if length > limit {
 		return nil, errTooLarge
 	}
-	need := length
-	if length < 0 { // chunked: it may become all that it may be
-		need = limit
-	}
-	if need <= 0 || rc.RequestBodyStream() == nil {
+	if length == 0 || rc.RequestBodyStream() == nil {
 		return nil, nil
 	}
-	waited, err := s.holdMemory(x, need, queue)
-	if err != nil {
+	b := &bodyReader{
+		s: s, x: x, length: length, limit: limit,
+		queueUntil: time.Now().Add(queue),
+		paced:      paced{Reader: rc.RequestBodyStream(), conn: rc.Conn(), until: time.Now().Add(s.cfg.Time.Body)},
+	}
+	body, err := b.read()
+	if err = bodyError(err); err == nil {
+		return body, nil
+	}
+	x.torn = errors.Is(err, errBrokenBody) || errors.Is(err, errSlowBody)
+	s.buffers.put(x.buffer)
+	x.buffer = nil
+	x.held.keep(0)
+	return nil, err // and nothing of the buffer, where another's bytes may be
+}
+
+// bodyReader reads one body into memory that it takes for its exchange.
+type bodyReader struct {
+	s             *Server
+	x             *exchange
+	length, limit int64 // length is negative where only the end will tell
+	queueUntil    time.Time
+	paced         paced
+}
+
+// read reads a body of moderate length at once. Of a longer one, and of one
+// that may become longer, it reads the beginning before it takes the rest.
+func (b *bodyReader) read() ([]byte, error) {
+	switch {
+	case 0 <= b.length && b.length <= beginning:
+		return b.whole(&b.s.memory.short)
+	case 0 <= b.length && b.length <= moderate:
+		return b.whole(&b.s.memory.long)
+	}
+	if err := b.hold(&b.s.memory.short, beginning); err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	r := &paced{Reader: rc.RequestBodyStream(), conn: rc.Conn(), until: began.Add(s.cfg.Time.Body)}
-	if waited { // the client's time begins now
-		_ = r.conn.SetReadDeadline(r.until)
+	begun, buffer := b.s.buffers.get(beginning)
+	b.x.buffer = buffer
+	n, err := b.fill(begun)
+	if err != nil {
+		return begun[:n], b.ended(err)
 	}
-	body, err := s.readAll(r, x, length, limit)
-	x.upload = time.Since(began)
-	if length < 0 { // give back what it did not become
-		s.memory.give(x.held - min(x.held, int64(cap(body))))
-		x.held = min(x.held, int64(cap(body)))
+	first := b.x.held
+	defer first.keep(0)
+	need := b.length
+	if need < 0 {
+		need = b.limit
 	}
-	err = bodyError(err)
-	x.torn = errors.Is(err, errBrokenBody) || errors.Is(err, errSlowBody)
+	b.x.held = share{}
+	if err := b.hold(&b.s.memory.long, need); err != nil {
+		return nil, err
+	}
+	return b.rest(begun)
+}
+
+func (b *bodyReader) whole(r *room) (body []byte, err error) {
+	if err := b.hold(r, b.length); err != nil {
+		return nil, err
+	}
+	body, b.x.buffer = b.s.buffers.get(int(b.length))
+	_, err = b.fill(body)
 	return body, err
 }
 
-// holdMemory takes n bytes for the exchange, waiting for them at most queue.
-func (s *Server) holdMemory(x *exchange, n int64, queue time.Duration) (waited bool, err error) {
-	var ok bool
-	if x.held, ok = s.memory.try(n); ok {
-		return false, nil
-	}
-	ctx, cancel := context.WithTimeout(x.ctx, queue)
-	defer cancel()
-	if x.held, err = s.memory.take(ctx, n); err == nil {
-		return true, nil
-	}
-	if x.ctx.Err() != nil {
-		return true, context.Cause(x.ctx)
-	}
-	return true, errNoRoom
-}
-
-// readAll reads length bytes, or to the end where length is negative.
-func (s *Server) readAll(r io.Reader, x *exchange, length, limit int64) (body []byte, err error) {
-	if length >= 0 {
-		body, x.buffer = s.buffers.get(int(length))
-		_, err = io.ReadFull(r, body)
-		return body, err
-	}
-	room, n := int64(firstChunks), 0
-	for body, x.buffer = s.buffers.get(int(room)); ; {
-		if n == len(body) {
-			room = min(4*room, limit+1) // the sizes left behind are a third of it at most
-			larger, buffer := s.buffers.get(int(room))
-			copy(larger, body)
-			s.buffers.put(x.buffer)
-			body, x.buffer = larger, buffer
+// rest reads what follows the beginning of a body.
+func (b *bodyReader) rest(begun []byte) (body []byte, err error) {
+	body, n := begun, len(begun)
+	for {
+		room := b.length
+		if room < 0 {
+			room = min(4*int64(len(body)), b.limit+1) // the sizes left behind are a third of it at most
 		}
-		more, err := r.Read(body[n:])
+		larger, buffer := b.s.buffers.get(int(room))
+		copy(larger, body)
+		b.s.buffers.put(b.x.buffer)
+		body, b.x.buffer = larger, buffer
+		more, err := b.fill(body[n:])
 		n += more
 		switch {
-		case int64(n) > limit:
+		case b.length >= 0:
+			return body, err
+		case int64(n) > b.limit:
 			return nil, errTooLarge
-		case err == io.EOF:
-			return body[:n], nil
 		case err != nil:
-			return nil, err
+			b.x.held.keep(int64(len(body)))
+			return body[:n], b.ended(err)
 		}
 	}
+}
+
+// fill reads until p is full. io.EOF is the body's proper end before that, which
+// io.ReadFull would not tell from a chunk that was cut.
+func (b *bodyReader) fill(p []byte) (n int, err error) {
+	began := time.Now()
+	for n < len(p) && err == nil {
+		var more int
+		more, err = b.paced.Read(p[n:])
+		n += more
+	}
+	b.x.upload += time.Since(began)
+	if n == len(p) && err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// ended is nil for the end of a body of unknown length.
+func (b *bodyReader) ended(err error) error {
+	if b.length < 0 && err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// hold takes n bytes for the exchange. A client that was made to wait for them
+// gets that time back.
+func (b *bodyReader) hold(r *room, n int64) (err error) {
+	x := b.x
+	var ok bool
+	if x.held, ok = r.try(n); ok {
+		return nil
+	}
+	began := time.Now()
+	ctx, cancel := context.WithDeadline(x.ctx, b.queueUntil)
+	defer cancel()
+	if x.held, err = r.take(ctx, n); err == nil {
+		b.paced.extend(time.Since(began))
+		return nil
+	}
+	if x.ctx.Err() != nil {
+		return context.Cause(x.ctx)
+	}
+	return errNoRoom
 }
 
 func bodyError(err error) error {

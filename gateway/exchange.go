@@ -43,7 +43,7 @@ type exchange struct {
 
 	identity *auth.Identity
 	lease    auth.Lease
-	held     int64   // bytes of memory.bodies
+	held     share   // of memory.bodies
 	fetched  int64   // bytes of memory for images
 	buffer   *[]byte // the body, where it is to be used again
 	torn     bool    // nobody knows where the body ends
@@ -121,7 +121,7 @@ func (x *exchange) finish() {
 			x.lease.Refund() // nothing was attempted for it
 		}
 		x.lease.Release()
-		x.s.memory.give(x.held)
+		x.held.keep(0)
 		x.s.images.give(x.fetched)
 		x.s.metrics.observe(x, gone)
 		x.log(gone)
