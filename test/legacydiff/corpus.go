@@ -85,6 +85,7 @@ func uploads() []row {
 		{name: "My résumé №1.jpeg", request: ocr(file("file", "My résumé №1.jpeg", page)), want: reads("My_resume_No1.jpeg", defaultPrompt, pageText)},
 		{name: "white space of all kinds", request: ocr(file("file", "a\u3000b\tc\x1cd \u00a0e.png", page)), want: reads("a_b_c_d_e.png", defaultPrompt, pageText)},
 		{name: "filename*", request: raw("name=file; filename*=UTF-8''%E7%99%BCa.png"), want: reads("a.png", defaultPrompt, pageText)},
+		{name: "filename in pieces", request: raw("name=file; filename*0*=UTF-8''%61; filename*1*=%62.png"), want: reads("ab.png", defaultPrompt, pageText)},
 		{name: "the last filename wins", request: raw(`name=file; filename="a.tiff"; filename="b.png"`), want: reads("b.png", defaultPrompt, pageText)},
 		{name: "filename after filename*", request: raw(`name=file; filename*=UTF-8''a.tiff; filename="b.png"`), want: reads("b.png", defaultPrompt, pageText)},
 		{name: "filename* after filename", request: raw(`name=file; filename="a.png"; filename*=UTF-8''b.tiff`), want: refuses(400, msgC)},

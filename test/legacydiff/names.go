@@ -55,7 +55,7 @@ func (d *draft) fileName() string {
 	case 1:
 		return pick(d, "filename*=UTF-8''", "filename*=utf-8'en'", "filename*=iso-8859-1''", "filename*=big5''", "filename*=''", "filename*=", "filename*=us-ascii''") + pick(d, "a.png", "%E7%99%BCa.png", "%e9.png", "a%2Epng", "a%2fb.png", "a%zz.png", "a%00.png", `"a.png"`)
 	case 2:
-		return pick(d, `filename*0="a."; filename*1="png"`, `filename*0*=UTF-8''a%2E; filename*1=png`, `filename*0*=UTF-8''%E7%99%BC; filename*1*=%2Epng`, `x*=iso-8859-1''y; filename*=%E9%61.png`, `x*=utf-8''y; filename*=a%2Epng`, `filename*=a%2Epng`, `filename*1="png"; filename*0="a."`, `filename*0=a; filename="b.png"`, `filename="a.tiff"; filename="b.png"`, `filename="b.png"; filename="a.tiff"`, `filename="b.png"; filename*=UTF-8''c.tiff`, `filename*=UTF-8''c.png; filename="b.tiff"`)
+		return pick(d, `filename*0="a."; filename*1="png"`, `filename*0*=UTF-8''a%2E; filename*1=png`, `filename*0*=UTF-8''%E7%99%BC; filename*1*=%2Epng`, `x*=iso-8859-1''y; filename*=%E9%61.png`, `x*=utf-8''y; filename*=a%2Epng`, `x*=utf-8''y; filename*=''a%2Epng`, `filename*=a%2Epng`, `filename*1="png"; filename*0="a."`, `filename*0=a; filename="b.png"`, `filename="a.tiff"; filename="b.png"`, `filename="b.png"; filename="a.tiff"`, `filename="b.png"; filename*=UTF-8''c.tiff`, `filename*=UTF-8''c.png; filename="b.tiff"`)
 	}
 	return `filename="` + d.name() + `"`
 }
