@@ -4,8 +4,9 @@ version := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 # Packages whose tests start processes. They run after the others and one after
 # another, so that nothing else takes the processors from what they time, and
-# without the race detector, which does not see into other processes.
-processes := /samples/|/test/(pages|e2e|hostile|sdk|legacydiff)
+# without the race detector, which does not see into other processes. The last is
+# run from its own folder, because from elsewhere Go would not show its matrix.
+processes := /samples/|/test/(pages|e2e|hostile|sdk|legacydiff|conformance)
 
 # Style and common mistakes, found by one tool of one version.
 golangci_lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -35,7 +36,8 @@ test: ## everything that CI runs: vet, unit tests with -race, processes, SDKs
 	go vet ./...
 	$(MAKE) --no-print-directory build
 	go test -race $$(go list ./... | grep -vE '$(processes)')
-	go test -count=1 -p 1 $$(go list ./... | grep -E '$(processes)')
+	go test -count=1 -p 1 $$(go list ./... | grep -E '$(processes)' | grep -v /test/conformance)
+	cd test/conformance && go test -count=1
 
 lint: ## check style and common mistakes; the first time takes minutes to compile
 	go run $(golangci_lint) run --config scripts/golangci.yaml ./...

@@ -113,7 +113,9 @@ func (w *world) failsMidStream(t *testing.T, c client, began func()) *drivers.Er
 
 func midStreamFailure(t *testing.T, w *world, c client) {
 	for _, kind := range []string{"cut", "cut_chunk", "end", "error"} {
-		w.breakBackends(t, map[string]any{"mid_stream": kind, "after_events": 6})
+		// Slow, so that the client has text before the end: what nobody has seen
+		// may be tried elsewhere.
+		w.breakBackends(t, map[string]any{"mid_stream": kind, "after_events": 6, "slow": 10})
 		err := w.failsMidStream(t, c, func() {})
 		if err.Code != "upstream_error" || !strings.Contains(err.Message, "model server failed") {
 			t.Errorf("%s: %s", kind, err)
@@ -227,6 +229,7 @@ func refusedStream(t *testing.T, w *world, c client) {
 func splitCharacters(t *testing.T, w *world, c client) {
 	for number := range 50 { // half of the texts are Chinese
 		params := with(question(fmt.Sprintf("Free OCR. (%d)", number)), "model", splitModel)
+		params["temperature"] = 0
 		whole := w.text(t, c, w.command(drivers.Chat, params))
 		before := w.wire.splits.Load()
 		streamed := w.text(t, c, w.command(drivers.ChatStream, params))

@@ -59,6 +59,7 @@ type world struct {
 
 	charging sync.WaitGroup // see useUpLimits
 	charged  time.Time
+	fresh    *hit // the answer under a limit that was just used up
 }
 
 func newWorld(t *testing.T) *world {

@@ -45,7 +45,7 @@ type Command struct {
 	Params     map[string]any `json:"params,omitempty"`      // as the API names them
 	Extra      map[string]any `json:"extra,omitempty"`       // beyond the API, the way the SDK has for it
 	LeaveAfter int            `json:"leave_after,omitempty"` // chunks with text, after which a stream is left
-	Body       string         `json:"body,omitempty"`
+	Body       string         `json:"body"`
 }
 
 // Answer is what came of a command, as the SDK gave it to its caller: Value
