@@ -222,8 +222,41 @@ func (p *requestReader) stateless(name string) error {
 		if c := p.peek(); c != 'n' && c != 'f' {
 			return Invalid(name, "unsupported_parameter", fmt.Sprintf("Unsupported parameter: '%s'. Responses are not stored here; send the whole conversation as 'input'.", name))
 		}
+	case "tools":
+		if p.peek() != 'n' {
+			return p.tools()
+		}
 	}
 	return p.skip()
+}
+
+// tools reads the tools of responses. Functions are the client's to call; every
+// other kind a backend would call itself, a server of the client's choice among them.
+func (p *requestReader) tools() error {
+	if p.peek() != '[' {
+		return p.wrongType("tools", "an array of objects")
+	}
+	return p.array(func(i int) error {
+		at := fmt.Sprintf("tools[%d]", i)
+		if p.peek() != '{' {
+			return p.wrongType(at, "an object")
+		}
+		var kind []byte
+		err := p.object(func(name []byte) (err error) {
+			if string(name) != "type" {
+				return p.skip()
+			}
+			if p.peek() != '"' {
+				return p.wrongType(at+".type", "a string")
+			}
+			kind, err = p.string()
+			return err
+		})
+		if err == nil && string(kind) != "function" {
+			err = invalidKind(at+".type", kind, "'function'")
+		}
+		return err
+	})
 }
 
 // options reads stream_options, an object or null.

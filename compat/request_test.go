@@ -92,7 +92,8 @@ func TestParse_Passes(t *testing.T) {
 		{compat.Completions, `{"model":"m","prompt":["x","y"]}`},
 		{compat.Completions, `{"model":"m","prompt":[1,2,3]}`},
 		{compat.Completions, `{"model":"m","prompt":[[1,2],[3]]}`},
-		{compat.Responses, `{"model":"m","input":"x","store":true,"previous_response_id":null,"background":false}`},
+		{compat.Responses, `{"model":"m","input":"x","store":true,"previous_response_id":null,"background":false,"tools":[{"type":"function","name":"f","parameters":{"type":"object"}}]}`},
+		{compat.Responses, `{"model":"m","input":"x","tools":null}`},
 		{compat.Responses, respond(`{"type":"input_text","text":"x"},{"type":"input_image","image_url":"` + pixel + `","detail":"auto","file_id":null}`)},
 		{compat.Responses, `{"model":"m","input":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"x","annotations":[],"logprobs":null}]},{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"x"},{"type":"function_call_output","call_id":"c","output":[{"type":"input_text","text":"x"}]}]}`},
 	} {

@@ -57,7 +57,7 @@ func (s *Server) parse(d compat.Dialect, body []byte, x *exchange) (*completions
 		return nil, compat.ModelNotFound(client.Model)
 	}
 	if len(client.Images) > m.Recipe.MaxImages {
-		return nil, tooManyImages(m.Recipe.MaxImages)
+		return nil, tooManyImages(d, m.Recipe.MaxImages)
 	}
 	x.model, x.images = m.Name, len(client.Images)
 	r := s.request(x, m)
@@ -79,9 +79,13 @@ func (s *Server) maxImages() int {
 	return most
 }
 
-func tooManyImages(most int) error {
+func tooManyImages(d compat.Dialect, most int) error {
+	param := "messages"
+	if d == compat.Responses {
+		param = "input"
+	}
 	return &compat.Error{
-		Status: 400, Type: "invalid_request_error", Param: "messages",
+		Status: 400, Type: "invalid_request_error", Param: param,
 		Message: "This model takes at most " + strconv.Itoa(most) + " image(s) in a request.",
 	}
 }
