@@ -103,7 +103,7 @@ func (w *world) failsMidStream(t *testing.T, c client, began func()) *drivers.Er
 		t.Fatalf("a false success after %d chunks", len(answer.Chunks))
 	}
 	if answers == 0 {
-		t.Fatalf("failed before its first text: %s", answer.Error)
+		t.Fatalf("failed before its first text, after %d chunks: %s", len(answer.Chunks), answer.Error)
 	}
 	if answer.Error.Foreign || answer.Error.Message == "" {
 		t.Errorf("%s, want the SDK's own error and a message", answer.Error)
@@ -115,7 +115,7 @@ func midStreamFailure(t *testing.T, w *world, c client) {
 	for _, kind := range []string{"cut", "cut_chunk", "end", "error"} {
 		// Slow, so that the client has text before the end: what nobody has seen
 		// may be tried elsewhere.
-		w.breakBackends(t, map[string]any{"mid_stream": kind, "after_events": 6, "slow": 10})
+		w.breakBackends(t, map[string]any{"mid_stream": kind, "after_events": 6, "slow": 30})
 		err := w.failsMidStream(t, c, func() {})
 		if err.Code != "upstream_error" || !strings.Contains(err.Message, "model server failed") {
 			t.Errorf("%s: %s", kind, err)
@@ -150,14 +150,16 @@ func silence(t *testing.T, w *world, c client) {
 	for _, way := range ways {
 		for _, after := range []int{0, 4} {
 			w.breakBackends(t, map[string]any{"mid_stream": "hang", "after_events": after})
-			over := time.AfterFunc(lasts, func() {
+			var over sync.WaitGroup // else its end could fall into the next silence
+			over.Go(func() {
+				<-time.After(lasts)
 				for _, b := range w.Backends {
 					b.SetFaults(t, nil)
 				}
 			})
 			began := time.Now()
 			answer := w.do(t, c, w.command(way, question("Free OCR.")))
-			over.Stop()
+			over.Wait()
 			if text := textOf(t, answer); text != want {
 				t.Errorf("%s, silent after %d events: %q, want %q", way, after, text, want)
 			}
