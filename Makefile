@@ -4,8 +4,9 @@ version := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 # Packages whose tests start processes. They run after the others and one after
 # another, so that nothing else takes the processors from what they time, and
-# without the race detector, which does not see into other processes. The last is
-# run from its own folder, because from elsewhere Go would not show its matrix.
+# without the race detector, which does not see into other processes. The last
+# mostly waits, so it runs beside those that time nothing; from its own folder,
+# because from elsewhere Go would not show its matrix.
 processes := /samples/|/test/(pages|e2e|hostile|sdk|legacydiff|conformance)
 
 # Style and common mistakes, found by one tool of one version.
@@ -36,8 +37,11 @@ test: ## everything that CI runs: vet, unit tests with -race, processes, SDKs
 	go vet ./...
 	$(MAKE) --no-print-directory build
 	go test -race $$(go list ./... | grep -vE '$(processes)')
-	go test -count=1 -p 1 $$(go list ./... | grep -E '$(processes)' | grep -v /test/conformance)
-	cd test/conformance && go test -count=1
+	go test -count=1 -p 1 ./test/e2e ./test/hostile
+	scripts/sdk python
+	scripts/sdk node
+	@go test -count=1 -p 1 $$(go list ./... | grep -E '$(processes)' | grep -vE '/test/(e2e|hostile|conformance)$$') & others=$$!; \
+	status=0; (cd test/conformance && go test -count=1) || status=1; wait $$others || status=1; exit $$status
 
 lint: ## check style and common mistakes; the first time takes minutes to compile
 	go run $(golangci_lint) run --config scripts/golangci.yaml ./...

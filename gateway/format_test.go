@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"ocrmux/backends/sim"
 	"ocrmux/compat/legacy"
 	"ocrmux/gateway"
 )
@@ -40,7 +41,7 @@ func TestOCR_GivesBlocksWithPixelBoxesWhereJSONIsAskedFor(t *testing.T) {
 }
 
 func TestOCR_FormatsWhatIsRemembered(t *testing.T) {
-	w := newWorld(t, setup{cache: true})
+	w := newWorld(t, setup{sim: sim.Config{Engine: sim.Synthetic{Seed: 7}}, cache: true})
 	ask := func(format, cache string) map[string]any {
 		r := w.ocr("/ocr", "file", [][]byte{page(2)}, "format", format, "prompt", "<|grounding|>OCR this image.")
 		if got := r.header.Get("X-Ocrmux-Cache"); r.status != 200 || got != cache {

@@ -75,6 +75,9 @@ func newWorld(t *testing.T, set setup) *world {
 	for i := range max(1, set.sims) {
 		cfg := set.sim
 		cfg.Seed = 7
+		if cfg.Engine == nil { // short answers: what is long about them is proven elsewhere
+			cfg.Engine = sim.Synthetic{Seed: 7, Tokens: sim.Range{Min: 20, Max: 60}}
+		}
 		if cfg.Timing == nil {
 			cfg.Timing = new(sim.Timing)
 		}
