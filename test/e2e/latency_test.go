@@ -47,11 +47,18 @@ func TestSoak_EventsAreFlushedAsTheyCome(t *testing.T) {
 	median, p99 := at(routed, .5)-at(direct, .5), at(routed, .99)-at(direct, .99)
 	t.Logf("%d streams of %d events/s: direct median %s p99 %s, routed median %s p99 %s, added median %s p99 %s (%d events)",
 		latencyStreams, time.Second/latencyGap, at(direct, .5), at(direct, .99), at(routed, .5), at(routed, .99), median, p99, len(routed))
-	if median > time.Millisecond {
-		t.Errorf("the router adds %s at the median, bound 1 ms", median)
+	// The short form shows that nothing is held back, which would cost a gap or
+	// more; the bounds themselves need the full form's number of events, and a
+	// machine that does nothing else.
+	bound, tail := latencyGap/5, latencyGap
+	if *soak {
+		bound, tail = time.Millisecond, 5*time.Millisecond
 	}
-	if p99 > 5*time.Millisecond {
-		t.Errorf("the router adds %s at p99, bound 5 ms", p99)
+	if median > bound {
+		t.Errorf("the router adds %s at the median, bound %s", median, bound)
+	}
+	if p99 > tail {
+		t.Errorf("the router adds %s at p99, bound %s", p99, tail)
 	}
 }
 
