@@ -2,6 +2,7 @@ package stand
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -158,15 +159,20 @@ func WaitFor(t testing.TB, url string) {
 	t.Fatalf("%s did not become ready in %s; last: %s", url, Patience, last)
 }
 
-// FreeAddress is an address that nobody listens on at the moment.
+// FreeAddress is an address that nobody listens on at the moment. Its port lies
+// below those that systems hand out to outgoing connections, of which tests make
+// thousands: one of them could take it before the program that it is for.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(17000))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			_ = listener.Close()
+			return address
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatal("a hundred ports were all in use")
+	return ""
 }
 
 var (
