@@ -22,7 +22,8 @@ type Model struct {
 	Recipe   Recipe
 	Guard    Guard // against answers that run away
 
-	served []byte // ServedAs as a JSON string
+	names  []string // Name and Aliases
+	served []byte   // ServedAs as a JSON string
 }
 
 // Recipe is what a model needs to answer well, added where the client says nothing.
@@ -34,8 +35,8 @@ type Recipe struct {
 	version [8]byte // digest of the above: other recipe, other answers
 }
 
-// Names are the model's name and its aliases.
-func (m *Model) Names() []string { return append([]string{m.Name}, m.Aliases...) }
+// Names are the model's name and its aliases. They must not be changed.
+func (m *Model) Names() []string { return m.names }
 
 func (m *Model) prepare() error {
 	if m.Name == "" {
@@ -47,6 +48,7 @@ func (m *Model) prepare() error {
 	if m.Recipe.MaxImages == 0 {
 		m.Recipe.MaxImages = 1
 	}
+	m.names = append([]string{m.Name}, m.Aliases...)
 	m.served = compat.AppendQuoted(nil, m.ServedAs)
 	h := sha256.New()
 	for _, member := range m.Recipe.Members {

@@ -115,7 +115,7 @@ func (x *exchange) finish() {
 		if x.timer != nil {
 			x.timer.Stop()
 		}
-		gone := context.Cause(x.ctx) == errClientGone
+		gone := x.gone()
 		x.cancel(context.Canceled)
 		if x.receipt.Attempts == 0 && x.status >= 500 {
 			x.lease.Refund() // nothing was attempted for it

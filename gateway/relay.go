@@ -98,8 +98,8 @@ func (r *relay) fail(w io.Writer, err error) error {
 	return err
 }
 
-// write bounds how long a client may take nothing. The deadline of the
-// connection is moved only when half of it has passed.
+// write bounds how long a client may take nothing: at least the limit, and half
+// of it more, so that the connection's deadline need not be moved for every event.
 func (r *relay) write(w io.Writer, p []byte) (int, error) {
 	limit := r.x.s.cfg.Time.Write
 	if now := time.Now(); r.deadline.Sub(now) < limit {
