@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,8 @@ type KeyEntry struct {
 	Disabled bool `yaml:"disabled,omitempty"`
 	// LoopbackOnly keys are refused from any peer but this machine.
 	LoopbackOnly bool `yaml:"loopback_only,omitempty"`
+	// Limits bound what this key may do, beside its tenant's: the tighter one counts.
+	Limits Limits `yaml:"limits,omitempty"`
 	// Note is for people to read.
 	Note string `yaml:"note,omitempty"`
 }
@@ -152,6 +155,8 @@ func (f *KeyFile) complete(tenantLines, keyLines []int) error {
 			return fmt.Errorf("line %d: id must be %d of the letters and digits that keys are made of", keyLines[i], keyIDLength)
 		case ids[k.ID]:
 			return fmt.Errorf("line %d: key %s stands here a second time", keyLines[i], k.ID)
+		case !k.Limits.valid():
+			return fmt.Errorf("line %d: key %s: a limit must not be negative, and at most %d", keyLines[i], k.ID, int64(maxLimit))
 		case k.Hash == KeyHash{}:
 			return fmt.Errorf("line %d: key %s has no hash", keyLines[i], k.ID)
 		case k.Tenant == AnonymousTenant:
@@ -184,10 +189,27 @@ func (t *Tenant) complete() error {
 		return fmt.Errorf("tenant %s: class %q is neither %s nor %s", t.Name, t.Class, ClassInteractive, ClassBatch)
 	case !(t.Weight > 0) || math.IsInf(t.Weight, 1): // catches NaN too
 		return fmt.Errorf("tenant %s: weight must be above 0", t.Name)
-	case t.Limits.RequestsPerMinute < 0 || t.Limits.InProgress < 0:
-		return fmt.Errorf("tenant %s: a limit must not be negative", t.Name)
+	case !t.Limits.valid() || t.Quota.PagesPerMonth < 0 || t.Quota.TokensPerMonth < 0:
+		return fmt.Errorf("tenant %s: a limit or quota must not be negative, and at most %d", t.Name, int64(maxLimit))
+	}
+	for _, route := range t.Routes {
+		if !slices.Contains(Routes, route) {
+			return fmt.Errorf("tenant %s: there is no route %q; there are %s", t.Name, route, strings.Join(Routes, ", "))
+		}
 	}
 	return nil
+}
+
+// maxLimit keeps sums of charges, megapixels in pixels among them, far from overflow.
+const maxLimit = 1_000_000_000
+
+func (l Limits) valid() bool {
+	for _, limit := range []int64{l.RequestsPerMinute, l.ImagesPerMinute, l.MegapixelsPerMinute, l.TokensPerMinute, int64(l.InProgress)} {
+		if limit < 0 || limit > maxLimit {
+			return false
+		}
+	}
+	return true
 }
 
 // entryLines returns the line of each entry of a sequence.
