@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"compat":           {},
 	"compat/grounding": {},
 	"compat/legacy":    {"compat", "compat/grounding"},
+	"usage":            {},
 	// floor 1
 	"backends":     {"balancer", "compat"},
 	"backends/sim": {"compat"},
@@ -32,9 +33,9 @@ var allowed = map[string][]string{
 	// floor 2
 	"completions": {"backends", "balancer", "compat"},
 	// floor 3
-	"gateway": {"auth", "backends", "balancer", "compat", "compat/legacy", "completions", "fetch"},
+	"gateway": {"auth", "backends", "balancer", "compat", "compat/legacy", "completions", "fetch", "usage"},
 	// floor 4
-	"cmd/router":  {"auth", "backends", "balancer", "cache", "compat", "compat/legacy", "completions", "fetch", "gateway"},
+	"cmd/router":  {"auth", "backends", "balancer", "cache", "compat", "compat/legacy", "completions", "fetch", "gateway", "usage"},
 	"cmd/vllmsim": {"backends/sim"},
 }
 
