@@ -7,6 +7,7 @@ import (
 	"math"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,14 +16,14 @@ import (
 // LRU is a store in memory. Its methods may be called at the same time and
 // never return an error but ErrTooLarge.
 type LRU struct {
-	maxBytes int64
-	ttl      time.Duration
-	now      func() time.Time
-	metrics  *metrics
+	now     func() time.Time
+	metrics *metrics
 
-	mu      sync.Mutex
-	entries *simplelru.LRU[Key, *entry] // guarded by mu
-	bytes   int64                       // guarded by mu; the sum of charge over entries
+	mu       sync.Mutex
+	maxBytes int64                       // guarded by mu
+	ttl      time.Duration               // guarded by mu
+	entries  *simplelru.LRU[Key, *entry] // guarded by mu
+	bytes    int64                       // guarded by mu; the sum of charge over entries
 }
 
 // entry is never changed once it is stored.
@@ -30,6 +31,16 @@ type entry struct {
 	value    []byte
 	checksum uint32
 	stored   time.Time
+	label    unique.Handle[label] // held once for all entries that share it
+}
+
+// label says whose result an entry is and which model's.
+type label struct{ tenant, model string }
+
+// within reports whether l is one of those that tenant and model name; an empty
+// name stands for any.
+func (l label) within(tenant, model string) bool {
+	return (tenant == "" || tenant == l.tenant) && (model == "" || model == l.model)
 }
 
 func (e *entry) charge() int64 { return int64(len(e.value)) + Overhead }
@@ -56,6 +67,7 @@ func New(cfg Config, reg prometheus.Registerer) *LRU {
 func (c *LRU) Get(_ context.Context, k Key) (value []byte, age time.Duration, ok bool, err error) {
 	c.mu.Lock()
 	e, found := c.entries.Get(k)
+	ttl := c.ttl
 	c.mu.Unlock()
 	if !found {
 		c.metrics.misses.Inc()
@@ -63,7 +75,7 @@ func (c *LRU) Get(_ context.Context, k Key) (value []byte, age time.Duration, ok
 	}
 
 	age = max(0, c.now().Sub(e.stored))
-	if c.ttl > 0 && age >= c.ttl {
+	if ttl > 0 && age >= ttl {
 		c.drop(k, e, c.metrics.expired)
 		c.metrics.misses.Inc()
 		return nil, 0, false, nil
@@ -77,37 +89,66 @@ func (c *LRU) Get(_ context.Context, k Key) (value []byte, age time.Duration, ok
 	return e.value, age, true, nil
 }
 
-// Put stores a copy of value under k in place of what was there. It returns
-// ErrTooLarge where the value would take more than an eighth of the budget; what
-// was stored under k is gone then too, because it is no longer the newest result.
-func (c *LRU) Put(_ context.Context, k Key, value []byte) error {
-	if int64(len(value))+Overhead > c.maxBytes/maxShare {
-		c.metrics.rejections.Inc()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if old, ok := c.entries.Peek(k); ok {
-			c.remove(k, old)
-		}
-		return ErrTooLarge
-	}
+// Put stores a copy of value under k in place of what was there, as a result of
+// tenant's from model, by which Delete finds it. It returns ErrTooLarge where the
+// value would take more than an eighth of the budget; what was stored under k is
+// gone then too, because it is no longer the newest result.
+func (c *LRU) Put(_ context.Context, k Key, value []byte, tenant, model string) error {
 	// A copy without spare capacity: what is charged is what is held, and the
 	// caller may reuse its buffer.
-	e := &entry{value: make([]byte, len(value)), checksum: checksum(k, value), stored: c.now()}
-	copy(e.value, value)
-
+	e := &entry{
+		value:    append(make([]byte, 0, len(value)), value...),
+		checksum: checksum(k, value),
+		stored:   c.now(),
+		label:    unique.Make(label{tenant, model}),
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, ok := c.entries.Peek(k); ok {
-		c.bytes -= old.charge()
+		c.remove(k, old)
+	}
+	if e.charge() > c.maxBytes/maxShare {
+		c.metrics.rejections.Inc()
+		return ErrTooLarge
 	}
 	c.entries.Add(k, e)
 	c.bytes += e.charge()
-	for c.bytes > c.maxBytes {
-		oldest, old, _ := c.entries.GetOldest()
-		c.remove(oldest, old)
+	c.makeRoom()
+	return nil
+}
+
+// Delete removes what was stored for tenant from model and returns how many
+// values that were. An empty name stands for any: two of them empty the store.
+func (c *LRU) Delete(_ context.Context, tenant, model string) (n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.entries.Keys() {
+		if e, ok := c.entries.Peek(k); ok && e.label.Value().within(tenant, model) {
+			c.remove(k, e)
+			n++
+		}
+	}
+	c.metrics.deleted.Add(float64(n))
+	return n, nil
+}
+
+// Resize sets other bounds, and lets go at once of what is beyond maxBytes. What
+// is older than ttl goes when somebody asks for it.
+func (c *LRU) Resize(maxBytes int64, ttl time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.maxBytes, c.ttl = maxBytes, ttl
+	c.makeRoom()
+}
+
+// makeRoom removes the entries that nobody has asked for longest, until the
+// rest is within the budget. The caller holds mu.
+func (c *LRU) makeRoom() {
+	for c.bytes > c.maxBytes && c.entries.Len() > 0 {
+		k, oldest, _ := c.entries.GetOldest()
+		c.remove(k, oldest)
 		c.metrics.space.Inc()
 	}
-	return nil
 }
 
 // drop removes e and counts it, unless it has been replaced in the meantime.

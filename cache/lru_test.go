@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -25,11 +26,11 @@ func TestLRU_CountsWhatHappens(t *testing.T) {
 	c := New(Config{MaxBytes: 8 * (100 + Overhead)}, reg)
 	value := make([]byte, 100)
 	for i := range 9 { // the ninth evicts the first
-		if err := c.Put(t.Context(), Key{byte(i)}, value); err != nil {
+		if err := c.Put(t.Context(), Key{byte(i)}, value, "t", "m"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_ = c.Put(t.Context(), Key{100}, make([]byte, 101)) // too large
+	_ = c.Put(t.Context(), Key{100}, make([]byte, 101), "t", "m") // too large
 	c.Get(t.Context(), Key{1})
 	c.Get(t.Context(), Key{0}) // evicted
 	c.Corrupt(Key{2}, 0)
@@ -63,16 +64,50 @@ func TestLRU_CountsWhatHappens(t *testing.T) {
 func TestLRU_DropsOnlyWhatItLookedAt(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20}, nil)
 	k := Key{1}
-	if err := c.Put(t.Context(), k, []byte("old")); err != nil {
+	if err := c.Put(t.Context(), k, []byte("old"), "t", "m"); err != nil {
 		t.Fatal(err)
 	}
 	old, _ := c.entries.Peek(k)
-	if err := c.Put(t.Context(), k, []byte("fresh")); err != nil {
+	if err := c.Put(t.Context(), k, []byte("fresh"), "t", "m"); err != nil {
 		t.Fatal(err)
 	}
 	c.drop(k, old, c.metrics.corrupt)
 	if value, _, ok, _ := c.Get(t.Context(), k); !ok || string(value) != "fresh" {
 		t.Errorf("got %q, %t", value, ok)
+	}
+}
+
+func TestLRU_ObeysOtherBoundsAtOnce(t *testing.T) {
+	now := time.Unix(1000, 0)
+	c := New(Config{MaxBytes: 8 * (100 + Overhead), Now: func() time.Time { return now }}, nil)
+	for i := range 8 {
+		if err := c.Put(t.Context(), Key{byte(i)}, make([]byte, 100), "t", "m"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there := func() (n int) {
+		for i := range 8 {
+			if _, _, ok, _ := c.Get(t.Context(), Key{byte(i)}); ok {
+				n++
+			}
+		}
+		return n
+	}
+	c.Resize(3*(100+Overhead), time.Hour)
+	if bytes, entries := c.size(); bytes != 3*(100+Overhead) || entries != 3 || there() != 3 {
+		t.Errorf("%d bytes in %d entries, %d to be had; want 3", bytes, entries, there())
+	}
+	if err := c.Put(t.Context(), Key{9}, make([]byte, 100), "t", "m"); err != ErrTooLarge {
+		t.Errorf("a value above an eighth of the new budget: %v", err)
+	}
+	now = now.Add(time.Minute)
+	c.Resize(1<<20, time.Minute)
+	if n := there(); n != 0 {
+		t.Errorf("%d values are older than the new bound", n)
+	}
+	c.Resize(0, 0)
+	if bytes, entries := c.size(); bytes != 0 || entries != 0 {
+		t.Errorf("%d bytes in %d entries without a budget", bytes, entries)
 	}
 }
 
@@ -82,7 +117,7 @@ func TestLRU_OverheadCoversWhatAnEntryTakes(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 30}, nil)
 	before := heap()
 	for i := range entries {
-		if err := c.Put(t.Context(), Key{byte(i), byte(i >> 8), byte(i >> 16)}, make([]byte, size)); err != nil {
+		if err := c.Put(t.Context(), Key{byte(i), byte(i >> 8), byte(i >> 16)}, make([]byte, size), "t", "m"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,7 +140,7 @@ func heap() int64 {
 func BenchmarkLRU_Hit(b *testing.B) {
 	c := New(Config{MaxBytes: 64 << 20}, nil)
 	for i := range 1000 {
-		if err := c.Put(context.Background(), Key{byte(i), byte(i >> 8)}, make([]byte, 4096)); err != nil {
+		if err := c.Put(context.Background(), Key{byte(i), byte(i >> 8)}, make([]byte, 4096), "t", "m"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,9 +3,9 @@ package cache
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	hits, misses            prometheus.Counter
-	space, expired, corrupt prometheus.Counter
-	rejections              prometheus.Counter
+	hits, misses                     prometheus.Counter
+	space, expired, corrupt, deleted prometheus.Counter
+	rejections                       prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, c *LRU) *metrics {
@@ -14,7 +14,7 @@ func newMetrics(reg prometheus.Registerer, c *LRU) *metrics {
 	}
 	evictions := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "ocrmux_cache_evictions_total",
-		Help: "Results taken out of the cache: to make room (space), too old (expired), damaged (corrupt).",
+		Help: "Results taken out of the cache: to make room (space), too old (expired), damaged (corrupt), by an operator (deleted).",
 	}, []string{"reason"})
 	m := &metrics{
 		hits:       counter("ocrmux_cache_hits_total", "Look-ups that found a result."),
@@ -23,6 +23,7 @@ func newMetrics(reg prometheus.Registerer, c *LRU) *metrics {
 		space:      evictions.WithLabelValues("space"),
 		expired:    evictions.WithLabelValues("expired"),
 		corrupt:    evictions.WithLabelValues("corrupt"),
+		deleted:    evictions.WithLabelValues("deleted"),
 	}
 	if reg == nil {
 		return m

@@ -60,16 +60,16 @@ func (s *Service) recall(ctx context.Context, key [32]byte) *Answer {
 	return &Answer{Text: res.Text, Finish: res.Finish, Usage: res.Usage, Cache: Hit, Age: age}
 }
 
-// remember keeps a where it is a whole answer: one that was cut by its length,
+// remember keeps a, the answer to r, where it is a whole answer: one that was cut by its length,
 // or by anything else, or that repeats itself, is not what the page says.
-func (s *Service) remember(ctx context.Context, key [32]byte, a *Answer) {
+func (s *Service) remember(ctx context.Context, r *Request, key [32]byte, a *Answer) {
 	if a.Finish != "stop" || a.Quality != Sound {
 		return
 	}
 	value, err := json.Marshal(result{Text: a.Text, Finish: a.Finish, Usage: a.Usage})
 	if err == nil {
 		// the work is done: that the caller leaves now must not lose it
-		err = s.deps.Cache.Put(context.WithoutCancel(ctx), key, value)
+		err = s.deps.Cache.Put(context.WithoutCancel(ctx), key, value, r.Tenant, r.Model.Name)
 	}
 	if err != nil {
 		s.deps.Log.Warn("a result could not be remembered", "err", err)

@@ -29,7 +29,7 @@ type Pool interface {
 // Cache remembers encoded results. An error is a miss that is worth a log line.
 type Cache interface {
 	Get(ctx context.Context, key [32]byte) (value []byte, age time.Duration, ok bool, err error)
-	Put(ctx context.Context, key [32]byte, value []byte) error
+	Put(ctx context.Context, key [32]byte, value []byte, tenant, model string) error
 }
 
 // Config names the models.
@@ -105,7 +105,7 @@ func (s *Service) Whole(ctx context.Context, r *Request) (*Answer, error) {
 	}
 	c.into(a)
 	if state != Bypass {
-		s.remember(ctx, key, a)
+		s.remember(ctx, r, key, a)
 	}
 	return a, nil
 }

@@ -148,7 +148,7 @@ func (m *memory) Get(_ context.Context, key [32]byte) ([]byte, time.Duration, bo
 	return value, time.Minute, ok, m.err
 }
 
-func (m *memory) Put(ctx context.Context, key [32]byte, value []byte) error {
+func (m *memory) Put(ctx context.Context, key [32]byte, value []byte, _, _ string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {

@@ -20,7 +20,8 @@ import (
 // Store is what the suite tests.
 type Store interface {
 	Get(ctx context.Context, k cache.Key) (value []byte, age time.Duration, ok bool, err error)
-	Put(ctx context.Context, k cache.Key, value []byte) error
+	Put(ctx context.Context, k cache.Key, value []byte, tenant, model string) error
+	Delete(ctx context.Context, tenant, model string) (n int, err error)
 }
 
 // Harness makes and handles stores of one kind.
@@ -48,6 +49,7 @@ func Run(t *testing.T, h Harness) {
 		{"RefusesWhatIsTooLarge", refusesTooLarge},
 		{"StoresNothingWithoutABudget", storesNothingWithoutABudget},
 		{"CountsAnOverwrittenValueOnce", countsOverwrittenOnce},
+		{"DeletesByTenantAndModel", deletesByTenantAndModel},
 		{"MissesADamagedValue", missesDamaged},
 		{"ServesConcurrentCallers", servesConcurrentCallers},
 	} {
@@ -78,7 +80,7 @@ func returnsWhatWasPut(t *testing.T, h Harness) {
 func keepsNoHold(t *testing.T, h Harness) {
 	s := h.New(t, cache.Config{MaxBytes: 1 << 20})
 	buffer := []byte("first")
-	if err := s.Put(t.Context(), key(1), buffer); err != nil {
+	if err := s.Put(t.Context(), key(1), buffer, "tenant", "model"); err != nil {
 		t.Fatal(err)
 	}
 	copy(buffer, "other")
@@ -158,14 +160,14 @@ func refusesTooLarge(t *testing.T, h Harness) {
 	s := h.New(t, cache.Config{MaxBytes: budget})
 	put(t, s, key(1), string(make([]byte, largest)))
 	before := h.Size(s)
-	if err := s.Put(t.Context(), key(2), make([]byte, largest+1)); !errors.Is(err, cache.ErrTooLarge) {
+	if err := s.Put(t.Context(), key(2), make([]byte, largest+1), "tenant", "model"); !errors.Is(err, cache.ErrTooLarge) {
 		t.Errorf("error %v, want ErrTooLarge", err)
 	}
 	expectMiss(t, s, key(2))
 	if h.Size(s) != before {
 		t.Errorf("a refused value costs %d bytes", h.Size(s)-before)
 	}
-	if err := s.Put(t.Context(), key(1), make([]byte, largest+1)); !errors.Is(err, cache.ErrTooLarge) {
+	if err := s.Put(t.Context(), key(1), make([]byte, largest+1), "tenant", "model"); !errors.Is(err, cache.ErrTooLarge) {
 		t.Errorf("error %v, want ErrTooLarge", err)
 	}
 	expectMiss(t, s, key(1)) // what was there has been superseded
@@ -176,7 +178,7 @@ func refusesTooLarge(t *testing.T, h Harness) {
 
 func storesNothingWithoutABudget(t *testing.T, h Harness) {
 	s := h.New(t, cache.Config{})
-	if err := s.Put(t.Context(), key(1), nil); !errors.Is(err, cache.ErrTooLarge) {
+	if err := s.Put(t.Context(), key(1), nil, "tenant", "model"); !errors.Is(err, cache.ErrTooLarge) {
 		t.Errorf("error %v, want ErrTooLarge", err)
 	}
 	expectMiss(t, s, key(1))
@@ -192,6 +194,48 @@ func countsOverwrittenOnce(t *testing.T, h Harness) {
 	}
 }
 
+func deletesByTenantAndModel(t *testing.T, h Harness) {
+	const each = 3 // values of each tenant from each model
+	tenants, models := []string{"a", "b"}, []string{"x", "y"}
+	for _, test := range []struct{ tenant, model string }{{"a", "x"}, {"a", ""}, {"", "y"}, {"", ""}, {"c", "x"}, {"x", "a"}} {
+		s := h.New(t, cache.Config{MaxBytes: 1 << 20})
+		gone := make(map[int]bool)
+		for i := range each * len(tenants) * len(models) {
+			tenant, model := tenants[i%2], models[i/2%2]
+			if err := s.Put(t.Context(), key(i), []byte("page"), tenant, model); err != nil {
+				t.Fatal(err)
+			}
+			if (test.tenant == "" || test.tenant == tenant) && (test.model == "" || test.model == model) {
+				gone[i] = true
+			}
+		}
+		n, err := s.Delete(t.Context(), test.tenant, test.model)
+		if err != nil || n != len(gone) {
+			t.Errorf("%q: %d deleted, %v; want %d", test, n, err, len(gone))
+		}
+		var held int64
+		for i := range each * len(tenants) * len(models) {
+			if gone[i] {
+				expectMiss(t, s, key(i))
+				continue
+			}
+			expect(t, s, key(i), "page")
+			held += int64(len("page")) + cache.Overhead
+		}
+		if got := h.Size(s); got != held {
+			t.Errorf("%q: %d bytes counted, %d held", test, got, held)
+		}
+		// who stored a value last is whose it is
+		if err := s.Put(t.Context(), key(0), []byte("moved"), "d", "x"); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := s.Delete(t.Context(), "d", "x"); n != 1 || err != nil {
+			t.Errorf("%d deleted, %v; want 1", n, err)
+		}
+		expectMiss(t, s, key(0))
+	}
+}
+
 func missesDamaged(t *testing.T, h Harness) {
 	s := h.New(t, cache.Config{MaxBytes: 1 << 20})
 	random := rand.New(rand.NewPCG(3, 4))
@@ -200,7 +244,7 @@ func missesDamaged(t *testing.T, h Harness) {
 		for j := range value {
 			value[j] = byte(random.Uint32())
 		}
-		if err := s.Put(t.Context(), key(i), value); err != nil {
+		if err := s.Put(t.Context(), key(i), value, "tenant", "model"); err != nil {
 			t.Fatal(err)
 		}
 		h.Corrupt(s, key(i), random.IntN(1<<20))
@@ -222,7 +266,7 @@ func servesConcurrentCallers(t *testing.T, h Harness) {
 			for range 2000 {
 				n := random.IntN(64)
 				if random.IntN(2) == 0 {
-					if err := s.Put(t.Context(), key(n), bytes.Repeat([]byte{byte(n)}, random.IntN(3000))); err != nil {
+					if err := s.Put(t.Context(), key(n), bytes.Repeat([]byte{byte(n)}, random.IntN(3000)), "tenant", "model"); err != nil {
 						t.Error(err)
 					}
 					continue
@@ -250,7 +294,7 @@ func key(n int) (k cache.Key) {
 
 func put(t *testing.T, s Store, k cache.Key, value string) {
 	t.Helper()
-	if err := s.Put(t.Context(), k, []byte(value)); err != nil {
+	if err := s.Put(t.Context(), k, []byte(value), "tenant", "model"); err != nil {
 		t.Fatal(err)
 	}
 }
