@@ -77,7 +77,7 @@ func withToken(token string, next http.Handler) http.Handler {
 // adminBackends shows the pools as they are now.
 func (s *Server) adminBackends(w http.ResponseWriter, _ *http.Request) {
 	var pools []backends.Status
-	for _, p := range s.deps.Pools {
+	for _, p := range s.setup.Load().pools {
 		pools = append(pools, p.Status())
 	}
 	w.Header().Set("Content-Type", "application/json")

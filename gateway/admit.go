@@ -21,7 +21,7 @@ func (s *Server) admit(rc *fasthttp.RequestCtx, x *exchange) error {
 		return err
 	}
 	x.identity = id
-	lease, err := s.deps.Gate.Admit(x.ctx, id)
+	lease, err := s.gate.Admit(x.ctx, id)
 	if err != nil {
 		return err
 	}
@@ -33,16 +33,16 @@ func (s *Server) admit(rc *fasthttp.RequestCtx, x *exchange) error {
 // identify reads the credential: a bearer token, on legacy routes also
 // X-API-Key, or there nothing at all where the anonymous tenant is configured.
 func (s *Server) identify(rc *fasthttp.RequestCtx, x *exchange) (*auth.Identity, error) {
-	peer := s.client(rc)
+	peer := x.setup.client(rc)
 	credential, given := bearer(rc.Request.Header.Peek("Authorization"))
 	if x.style == flask && !given {
 		key := rc.Request.Header.Peek("X-API-Key")
 		credential, given = string(key), len(key) > 0
 	}
 	if !given && x.style == flask {
-		return s.deps.Gate.Anonymous(peer)
+		return s.gate.Anonymous(peer)
 	}
-	return s.deps.Gate.Identify(credential, peer)
+	return s.gate.Identify(credential, peer)
 }
 
 // bearer returns the token of an Authorization header. given is false where
@@ -60,9 +60,9 @@ func bearer(header []byte) (token string, given bool) {
 
 // client is the address that a request came from: the peer's, or behind
 // trusted proxies the right-most of X-Forwarded-For that is not one of them.
-func (s *Server) client(rc *fasthttp.RequestCtx) netip.Addr {
+func (c *setup) client(rc *fasthttp.RequestCtx) netip.Addr {
 	peer := address(rc.RemoteAddr())
-	if !s.trusted(peer) {
+	if !c.trusted(peer) {
 		return peer
 	}
 	var hops []string
@@ -74,15 +74,15 @@ func (s *Server) client(rc *fasthttp.RequestCtx) netip.Addr {
 		if err != nil {
 			break // whoever wrote it is not to be believed further
 		}
-		if peer = hop.Unmap(); !s.trusted(peer) {
+		if peer = hop.Unmap(); !c.trusted(peer) {
 			break
 		}
 	}
 	return peer
 }
 
-func (s *Server) trusted(a netip.Addr) bool {
-	for _, p := range s.cfg.TrustedProxies {
+func (c *setup) trusted(a netip.Addr) bool {
+	for _, p := range c.cfg.TrustedProxies {
 		if p.Contains(a) {
 			return true
 		}

@@ -19,7 +19,7 @@ func (s *Server) handleBatch(rc *fasthttp.RequestCtx, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.cfg.Legacy.Profile.ParseBatch(form, time.Now())
+	r, err := x.setup.cfg.Legacy.Profile.ParseBatch(form, time.Now())
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (s *Server) handleBatch(rc *fasthttp.RequestCtx, x *exchange) error {
 	if x.gone() {
 		return errClientGone
 	}
-	body, err := s.cfg.Legacy.Profile.Batch(items)
+	body, err := x.setup.cfg.Legacy.Profile.Batch(items)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (s *Server) handleBatch(rc *fasthttp.RequestCtx, x *exchange) error {
 func (s *Server) readPages(x *exchange, m *completions.Model, r *legacy.BatchRequest) ([]page, []legacy.Item) {
 	pages, items := make([]page, len(r.Images)), make([]legacy.Item, len(r.Images))
 	var work errgroup.Group
-	work.SetLimit(s.cfg.Legacy.BatchParallel)
+	work.SetLimit(x.setup.cfg.Legacy.BatchParallel)
 	for i, image := range r.Images {
 		work.Go(func() error {
 			items[i].Err = s.guarded(x, func() (err error) {

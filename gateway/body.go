@@ -31,9 +31,10 @@ const (
 )
 
 // bodyTime is asked by fasthttp when a head is complete: from here on the clock
-// of the body counts.
+// of the body counts, and later that of the answer in one piece.
 func (s *Server) bodyTime(*fasthttp.RequestHeader) fasthttp.RequestConfig {
-	return fasthttp.RequestConfig{ReadTimeout: s.cfg.Time.Body}
+	t := s.setup.Load().cfg.Time
+	return fasthttp.RequestConfig{ReadTimeout: t.Body, WriteTimeout: t.Write}
 }
 
 // paced reads a body and grants its client a second more for every 64 KiB that
@@ -76,7 +77,7 @@ func (s *Server) readBody(rc *fasthttp.RequestCtx, x *exchange, limit int64, que
 	b := &bodyReader{
 		s: s, x: x, length: length, limit: limit,
 		queueUntil: time.Now().Add(queue),
-		paced:      paced{Reader: rc.RequestBodyStream(), conn: rc.Conn(), until: time.Now().Add(s.cfg.Time.Body)},
+		paced:      paced{Reader: rc.RequestBodyStream(), conn: rc.Conn(), until: time.Now().Add(x.setup.cfg.Time.Body)},
 	}
 	body, err := b.read()
 	if err = bodyError(err); err == nil {
@@ -103,11 +104,11 @@ type bodyReader struct {
 func (b *bodyReader) read() ([]byte, error) {
 	switch {
 	case 0 <= b.length && b.length <= beginning:
-		return b.whole(&b.s.memory.short)
+		return b.whole(&b.x.setup.memory.short)
 	case 0 <= b.length && b.length <= moderate:
-		return b.whole(&b.s.memory.long)
+		return b.whole(&b.x.setup.memory.long)
 	}
-	if err := b.hold(&b.s.memory.short, beginning); err != nil {
+	if err := b.hold(&b.x.setup.memory.short, beginning); err != nil {
 		return nil, err
 	}
 	begun, buffer := b.s.buffers.get(beginning)
@@ -123,7 +124,7 @@ func (b *bodyReader) read() ([]byte, error) {
 		need = b.limit
 	}
 	b.x.held = share{}
-	if err := b.hold(&b.s.memory.long, need); err != nil {
+	if err := b.hold(&b.x.setup.memory.long, need); err != nil {
 		return nil, err
 	}
 	return b.rest(begun)

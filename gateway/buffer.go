@@ -21,7 +21,7 @@ const (
 
 type buffers struct {
 	pools   [smallSizes + largeSizes]sync.Pool
-	garbage int64        // bytes made anew from one collection to the next
+	garbage atomic.Int64 // bytes made anew from one collection to the next
 	made    atomic.Int64 // of these, made so far
 }
 
@@ -51,7 +51,7 @@ func (b *buffers) put(p *[]byte) {
 // of buffers to use again: it is collected before it has become much. Bodies hold
 // no pointers, so that this costs little next to reading them.
 func (b *buffers) make(n int) []byte {
-	if made := b.made.Add(int64(n)); made > b.garbage && b.made.CompareAndSwap(made, int64(n)) {
+	if made := b.made.Add(int64(n)); made > b.garbage.Load() && b.made.CompareAndSwap(made, int64(n)) {
 		runtime.GC()
 	}
 	return make([]byte, n)

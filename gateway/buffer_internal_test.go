@@ -3,7 +3,8 @@ package gateway
 import "testing"
 
 func TestEveryLengthFindsABufferThatHoldsItAndGoesBackToItsClass(t *testing.T) {
-	b := buffers{garbage: 1 << 40}
+	var b buffers
+	b.garbage.Store(1 << 40)
 	most := classSize(len(b.pools) - 1)
 	if most != 64<<20 {
 		t.Fatalf("the largest buffer has %d bytes", most)

@@ -21,7 +21,7 @@ func (s *Server) handleDialect(d compat.Dialect) handler {
 		if err := s.admit(rc, x); err != nil {
 			return err
 		}
-		body, err := s.readBody(rc, x, s.cfg.OpenAI.MaxBody, s.cfg.OpenAI.Queue)
+		body, err := s.readBody(rc, x, x.setup.cfg.OpenAI.MaxBody, x.setup.cfg.OpenAI.Queue)
 		if err != nil {
 			return err
 		}
@@ -44,15 +44,15 @@ func (s *Server) handleDialect(d compat.Dialect) handler {
 // that may not pass, and for a model that the tenant may use.
 func (s *Server) parse(d compat.Dialect, body []byte, x *exchange) (*completions.Request, error) {
 	client, err := compat.Parse(d, body, compat.Rules{
-		MaxImages:    s.maxImages(),
-		MaxN:         s.cfg.OpenAI.MaxN,
+		MaxImages:    x.setup.maxImages,
+		MaxN:         x.setup.cfg.OpenAI.MaxN,
 		Privileged:   x.identity.Tenant.Privileged,
-		RemoteImages: s.deps.Images != nil,
+		RemoteImages: x.setup.fetcher != nil,
 	})
 	if err != nil {
 		return nil, err
 	}
-	m := s.deps.Service.Model(client.Model)
+	m := x.setup.service.Model(client.Model)
 	if m == nil || !mayUse(x.identity, m) {
 		return nil, compat.ModelNotFound(client.Model)
 	}
@@ -61,7 +61,7 @@ func (s *Server) parse(d compat.Dialect, body []byte, x *exchange) (*completions
 	}
 	x.model, x.images = m.Name, len(client.Images)
 	r := s.request(x, m)
-	r.Dialect, r.Client, r.QueueFor = d, client, s.cfg.OpenAI.Queue
+	r.Dialect, r.Client, r.QueueFor = d, client, x.setup.cfg.OpenAI.Queue
 	return r, nil
 }
 
@@ -69,14 +69,6 @@ func (s *Server) parse(d compat.Dialect, body []byte, x *exchange) (*completions
 func (s *Server) request(x *exchange, m *completions.Model) *completions.Request {
 	t := x.identity.Tenant
 	return &completions.Request{Model: m, Tenant: t.Name, Batch: t.Class == auth.ClassBatch, Weight: t.Weight}
-}
-
-func (s *Server) maxImages() int {
-	most := 1
-	for _, m := range s.deps.Service.Models() {
-		most = max(most, m.Recipe.MaxImages)
-	}
-	return most
 }
 
 func tooManyImages(d compat.Dialect, most int) error {
@@ -107,8 +99,8 @@ func control(rc *fasthttp.RequestCtx) completions.Control {
 }
 
 func (s *Server) answerWhole(rc *fasthttp.RequestCtx, x *exchange, r *completions.Request) error {
-	x.within(s.cfg.OpenAI.Timeout)
-	a, err := s.deps.Service.Whole(x.ctx, r)
+	x.within(x.setup.cfg.OpenAI.Timeout)
+	a, err := x.setup.service.Whole(x.ctx, r)
 	x.receipt, x.cache, x.ending = a.Receipt, a.Cache, a.Finish
 	x.away = a.Receipt.Queue + a.Receipt.Busy
 	if err != nil {
@@ -133,9 +125,9 @@ func (s *Server) answerWhole(rc *fasthttp.RequestCtx, x *exchange, r *completion
 // answerStream waits for the first event, so that what fails before it still
 // has a status of its own, and leaves the rest to a relay.
 func (s *Server) answerStream(rc *fasthttp.RequestCtx, x *exchange, r *completions.Request) error {
-	x.within(s.cfg.OpenAI.Streaming)
-	stream := s.deps.Service.Stream(x.ctx, r)
-	quiet := time.NewTimer(x.left(s.cfg.Time.KeepAlive))
+	x.within(x.setup.cfg.OpenAI.Streaming)
+	stream := x.setup.service.Stream(x.ctx, r)
+	quiet := time.NewTimer(x.left(x.setup.cfg.Time.KeepAlive))
 	err := stream.Await(quiet.C)
 	if err != nil && !errors.Is(err, completions.ErrQuiet) {
 		quiet.Stop()

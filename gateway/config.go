@@ -7,7 +7,8 @@ import (
 	"ocrmux/compat/legacy"
 )
 
-// Config is the gateway's behaviour. Zero values mean those of Defaults.
+// Config is the gateway's behaviour. Zero values mean those of Defaults. Apply
+// changes all of it but Time.Header and Time.Idle, which are fasthttp's.
 type Config struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 	BodiesBytes    int64          // request bodies held at once, all together

@@ -56,7 +56,7 @@ func (s *Server) shown(x *exchange, err error) *compat.Error {
 	case errors.Is(err, errDeadline):
 		return compat.Timeout()
 	case errors.Is(err, errTooLarge):
-		return compat.TooLarge(s.cfg.OpenAI.MaxBody)
+		return compat.TooLarge(x.setup.cfg.OpenAI.MaxBody)
 	}
 	for _, p := range plain {
 		if errors.Is(err, p.err) {
@@ -64,7 +64,7 @@ func (s *Server) shown(x *exchange, err error) *compat.Error {
 		}
 	}
 	if !errors.Is(err, errPanic) { // which has its line already
-		s.deps.Log.Error("unforeseen error", "id", x.id, "route", x.route, "err", err)
+		s.log.Error("unforeseen error", "id", x.id, "route", x.route, "err", err)
 	}
 	return compat.Internal()
 }
@@ -134,7 +134,7 @@ func (s *Server) writeError(rc *fasthttp.RequestCtx, x *exchange, err error) {
 		setStanding(h, limit.Standing)
 	}
 	if x.style == flask {
-		s.writeLegacyError(rc, e, err)
+		x.writeLegacyError(rc, e, err)
 		return
 	}
 	rc.SetStatusCode(e.Status)

@@ -30,6 +30,7 @@ var (
 // a stream still runs.
 type exchange struct {
 	s       *Server
+	setup   *setup // in force when it was opened
 	id      string
 	route   string // bounded: one of the routes' names
 	style   style  // in which errors are written
@@ -66,7 +67,7 @@ type exchange struct {
 }
 
 func (s *Server) open(conn net.Conn) *exchange {
-	x := &exchange{s: s, id: newID(), conn: conn, started: time.Now(), route: "unknown"}
+	x := &exchange{s: s, setup: s.enter(), id: newID(), conn: conn, started: time.Now(), route: "unknown"}
 	x.ctx, x.cancel = context.WithCancelCause(s.base)
 	s.metrics.inFlight.Inc()
 	return x
@@ -122,10 +123,11 @@ func (x *exchange) finish() {
 		}
 		x.lease.Release()
 		x.held.keep(0)
-		x.s.images.give(x.fetched)
+		x.setup.images.give(x.fetched)
 		x.s.metrics.observe(x, gone)
 		x.log(gone)
 		x.s.buffers.put(x.buffer) // from here on the body's bytes are another's
+		x.setup.leave()
 	})
 }
 
@@ -179,7 +181,7 @@ func (x *exchange) log(gone bool) {
 			level = slog.LevelWarn
 		}
 	}
-	x.s.deps.Log.LogAttrs(context.Background(), level, "request", attrs...)
+	x.s.log.LogAttrs(context.Background(), level, "request", attrs...)
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

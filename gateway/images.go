@@ -18,11 +18,11 @@ import (
 type imageMemory struct {
 	size int64
 	free *semaphore.Weighted
-	held atomic.Int64
+	held *atomic.Int64 // by this and earlier ones
 }
 
-func newImageMemory(size int64) *imageMemory {
-	return &imageMemory{size: size, free: semaphore.NewWeighted(size)}
+func newImageMemory(size int64, held *atomic.Int64) *imageMemory {
+	return &imageMemory{size: size, free: semaphore.NewWeighted(size), held: held}
 }
 
 // take waits for n bytes until ctx ends. More than there is counts as all there is.
@@ -45,7 +45,7 @@ func (m *imageMemory) give(n int64) {
 // fetchImages gets the images that a request names by URL: its backend is sent
 // bytes and fetches nothing. Their memory is the exchange's until its end.
 func (s *Server) fetchImages(x *exchange, client *compat.Request) error {
-	ctx, cancel := context.WithTimeoutCause(x.ctx, x.left(s.cfg.OpenAI.Timeout), errDeadline)
+	ctx, cancel := context.WithTimeoutCause(x.ctx, x.left(x.setup.cfg.OpenAI.Timeout), errDeadline)
 	defer cancel()
 	for i := range client.Images {
 		image := &client.Images[i]
@@ -68,16 +68,16 @@ func (s *Server) fetchImages(x *exchange, client *compat.Request) error {
 // fetchImage holds memory for as much as may come, and then for what came.
 func (s *Server) fetchImage(ctx context.Context, x *exchange, url string) ([]byte, error) {
 	var held int64
-	raw, err := s.deps.Images.Get(ctx, url, func(n int64) (err error) {
-		queue, cancel := context.WithTimeoutCause(ctx, s.cfg.OpenAI.Queue, errNoRoom)
+	raw, err := x.setup.fetcher.Get(ctx, url, func(n int64) (err error) {
+		queue, cancel := context.WithTimeoutCause(ctx, x.setup.cfg.OpenAI.Queue, errNoRoom)
 		defer cancel()
-		if held, err = s.images.take(queue, n); err != nil {
+		if held, err = x.setup.images.take(queue, n); err != nil {
 			return context.Cause(queue)
 		}
 		return nil
 	})
 	keep := min(held, int64(len(raw)))
-	s.images.give(held - keep)
+	x.setup.images.give(held - keep)
 	x.fetched += keep
 	return raw, err
 }

@@ -16,7 +16,7 @@ import (
 type memory struct {
 	short, long room
 	limit       int64
-	held        atomic.Int64
+	held        *atomic.Int64 // by this and earlier ones
 }
 
 type room struct {
@@ -25,8 +25,8 @@ type room struct {
 	free *semaphore.Weighted
 }
 
-func newMemory(limit int64) *memory {
-	m := &memory{limit: limit}
+func newMemory(limit int64, held *atomic.Int64) *memory {
+	m := &memory{limit: limit, held: held}
 	m.short = room{m, limit / 8, semaphore.NewWeighted(limit / 8)}
 	m.long = room{m, limit - limit/8, semaphore.NewWeighted(limit - limit/8)}
 	return m

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,16 +63,16 @@ func newMetrics(r prometheus.Registerer) *metrics {
 }
 
 // watch shows how full the memory for bodies and fetched images is.
-func (m *metrics) watch(mem *memory, images *imageMemory) {
+func (m *metrics) watch(setup *atomic.Pointer[setup]) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ocrmux_body_memory_bytes", Help: "Memory reserved for request bodies."},
-			func() float64 { return float64(mem.held.Load()) }),
+			func() float64 { return float64(setup.Load().memory.held.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ocrmux_body_memory_limit_bytes", Help: "Memory that request bodies may take: memory.bodies, less what is set apart for fetched images."},
-			func() float64 { return float64(mem.limit) }),
+			func() float64 { return float64(setup.Load().memory.limit) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ocrmux_image_memory_bytes", Help: "Memory reserved for fetched images."},
-			func() float64 { return float64(images.held.Load()) }),
+			func() float64 { return float64(setup.Load().images.held.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ocrmux_image_memory_limit_bytes", Help: "Memory that fetched images may take, a quarter of memory.bodies; 0 where none are fetched."},
-			func() float64 { return float64(images.size) }),
+			func() float64 { return float64(setup.Load().images.size) }),
 	)
 }
 

@@ -12,7 +12,7 @@ func (s *Server) handleModels(rc *fasthttp.RequestCtx, x *exchange) error {
 		return err
 	}
 	var names []string
-	for _, m := range s.deps.Service.Models() {
+	for _, m := range x.setup.service.Models() {
 		if mayUse(x.identity, m) {
 			names = append(names, m.Names()...)
 		}
@@ -28,7 +28,7 @@ func (s *Server) handleModel(name string) handler {
 		if err := s.admit(rc, x); err != nil {
 			return err
 		}
-		m := s.deps.Service.Model(name)
+		m := x.setup.service.Model(name)
 		if m == nil || !mayUse(x.identity, m) {
 			return compat.ModelNotFound(name)
 		}

@@ -21,7 +21,7 @@ func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.cfg.Legacy.Profile.ParseOCR(form, time.Now())
+	r, err := x.setup.cfg.Legacy.Profile.ParseOCR(form, time.Now())
 	if err != nil {
 		return err
 	}
@@ -43,24 +43,24 @@ func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
 // upload lets the caller in, reads the form and finds the model: what /ocr and
 // /ocr/batch have in common. field is where each looks for its files.
 func (s *Server) upload(rc *fasthttp.RequestCtx, x *exchange, field string) (*legacy.Form, *completions.Model, error) {
-	x.within(s.cfg.Legacy.Timeout)
+	x.within(x.setup.cfg.Legacy.Timeout)
 	x.watchClient()
 	if err := s.admit(rc, x); err != nil {
 		return nil, nil, err
 	}
-	body, err := s.readBody(rc, x, s.cfg.Legacy.MaxBody, x.left(s.cfg.Legacy.Timeout))
+	body, err := s.readBody(rc, x, x.setup.cfg.Legacy.MaxBody, x.left(x.setup.cfg.Legacy.Timeout))
 	if err != nil && !asIfEmpty(rc, err) {
 		return nil, nil, err
 	}
-	form, err := s.cfg.Legacy.Profile.ParseUpload(string(rc.Request.Header.ContentType()), body, field)
+	form, err := x.setup.cfg.Legacy.Profile.ParseUpload(string(rc.Request.Header.ContentType()), body, field)
 	if err != nil {
 		return nil, nil, err
 	}
-	name, refusal := s.cfg.Legacy.Profile.Model(form), legacy.UnknownModel
+	name, refusal := x.setup.cfg.Legacy.Profile.Model(form), legacy.UnknownModel
 	if name == "" {
-		name, refusal = s.cfg.Legacy.Model, legacy.Forbidden
+		name, refusal = x.setup.cfg.Legacy.Model, legacy.Forbidden
 	}
-	m := s.deps.Service.Model(name)
+	m := x.setup.service.Model(name)
 	if m == nil || !mayUse(x.identity, m) {
 		return nil, nil, refusal()
 	}
@@ -103,7 +103,7 @@ var warnings = map[completions.Quality]legacy.Warning{
 // readPage has one image read. Errors are in the words of the legacy service,
 // but for the client's leaving.
 func (s *Server) readPage(x *exchange, m *completions.Model, image legacy.Image, want wanted) (p page, err error) {
-	profile := s.cfg.Legacy.Profile
+	profile := x.setup.cfg.Legacy.Profile
 	mime, width, height, err := compat.Sniff(image.Data)
 	switch {
 	case errors.Is(err, compat.ErrImageTooLarge):
@@ -113,9 +113,9 @@ func (s *Server) readPage(x *exchange, m *completions.Model, image legacy.Image,
 	}
 	r := s.request(x, m)
 	r.Page = &completions.Page{Image: image.Data, MIME: mime, Prompt: legacy.ModelPrompt(want.prompt)}
-	r.QueueFor = x.left(s.cfg.Legacy.Timeout)
+	r.QueueFor = x.left(x.setup.cfg.Legacy.Timeout)
 	began := time.Now()
-	a, err := s.deps.Service.Whole(x.ctx, r)
+	a, err := x.setup.service.Whole(x.ctx, r)
 	p.receipt, p.cache, p.finish, p.quality = a.Receipt, a.Cache, a.Finish, a.Quality
 	if err != nil {
 		return p, s.pageError(x, image.Path, err)
@@ -129,13 +129,13 @@ func (s *Server) readPage(x *exchange, m *completions.Model, image legacy.Image,
 
 // pageError says in the legacy service's words why an image has no text.
 func (s *Server) pageError(x *exchange, path string, err error) error {
-	profile := s.cfg.Legacy.Profile
+	profile := x.setup.cfg.Legacy.Profile
 	var status *backends.StatusError
 	switch {
 	case errors.Is(err, errClientGone):
 		return err
 	case errors.Is(err, errDeadline):
-		return profile.Timeout(path, s.cfg.Legacy.Timeout)
+		return profile.Timeout(path, x.setup.cfg.Legacy.Timeout)
 	case errors.Is(err, backends.ErrBusy), errors.Is(err, errStopping):
 		return legacy.Overloaded(busyRetry)
 	case errors.Is(err, backends.ErrUnavailable):
@@ -148,7 +148,7 @@ func (s *Server) pageError(x *exchange, path string, err error) error {
 }
 
 // legacyError is an error outside of the work on an image.
-func (s *Server) legacyError(e *compat.Error, err error) *legacy.Error {
+func (x *exchange) legacyError(e *compat.Error, err error) *legacy.Error {
 	var known *legacy.Error
 	var limit *auth.LimitError
 	var throttled *auth.Throttled
@@ -166,7 +166,7 @@ func (s *Server) legacyError(e *compat.Error, err error) *legacy.Error {
 	case errors.Is(err, errNoRoom), errors.Is(err, errStopping):
 		return legacy.Overloaded(busyRetry)
 	case errors.Is(err, errDeadline):
-		return s.cfg.Legacy.Profile.Timeout("", s.cfg.Legacy.Timeout)
+		return x.setup.cfg.Legacy.Profile.Timeout("", x.setup.cfg.Legacy.Timeout)
 	case e.Status < 500:
 		return &legacy.Error{Status: e.Status, Message: e.Message}
 	}
@@ -178,7 +178,7 @@ func (s *Server) legacyError(e *compat.Error, err error) *legacy.Error {
 func (s *Server) guarded(x *exchange, work func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			completions.LogPanic(s.deps.Log.With("id", x.id), "panic while an image was read", p)
+			completions.LogPanic(s.log.With("id", x.id), "panic while an image was read", p)
 			err = errPanic
 		}
 	}()
@@ -189,8 +189,8 @@ func (s *Server) guarded(x *exchange, work func() error) (err error) {
 func (x *exchange) gone() bool { return context.Cause(x.ctx) == errClientGone }
 
 // writeLegacyError writes an error in the legacy service's style.
-func (s *Server) writeLegacyError(rc *fasthttp.RequestCtx, e *compat.Error, err error) {
-	l := s.legacyError(e, err)
+func (x *exchange) writeLegacyError(rc *fasthttp.RequestCtx, e *compat.Error, err error) {
+	l := x.legacyError(e, err)
 	setRetryAfter(&rc.Response.Header, l.RetryAfter)
 	rc.SetStatusCode(l.Status)
 	rc.Response.Header.SetContentType("application/json")

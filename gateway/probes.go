@@ -26,8 +26,8 @@ func (s *Server) handleReady(rc *fasthttp.RequestCtx, _ *exchange) error {
 }
 
 // handleHealth is the legacy service's GET /health.
-func (s *Server) handleHealth(rc *fasthttp.RequestCtx, _ *exchange) error {
-	status, body := s.cfg.Legacy.Profile.Health(time.Now(), s.Ready() == nil)
+func (s *Server) handleHealth(rc *fasthttp.RequestCtx, x *exchange) error {
+	status, body := x.setup.cfg.Legacy.Profile.Health(time.Now(), s.Ready() == nil)
 	rc.SetStatusCode(status)
 	rc.Response.Header.SetContentType("application/json")
 	rc.Response.SetBodyRaw(body)

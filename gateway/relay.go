@@ -37,7 +37,7 @@ func (r *relay) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func (r *relay) WriteTo(w io.Writer) (n int64, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			completions.LogPanic(r.x.s.deps.Log.With("id", r.x.id), "panic in a stream", p)
+			completions.LogPanic(r.x.s.log.With("id", r.x.id), "panic in a stream", p)
 			err = errPanic
 		}
 		r.end(err)
@@ -74,12 +74,12 @@ func (r *relay) WriteTo(w io.Writer) (n int64, err error) {
 // fill is what a silence gets: nothing yet, a keep-alive, or its end. The timer
 // is not set anew with every event but looked at when it runs out.
 func (r *relay) fill() ([]byte, error) {
-	every, silent := r.x.s.cfg.Time.KeepAlive, time.Since(r.last)
+	every, silent := r.x.setup.cfg.Time.KeepAlive, time.Since(r.last)
 	if silent < every {
 		r.quiet.Reset(every - silent)
 		return nil, nil
 	}
-	if silent >= r.x.s.cfg.OpenAI.Silence && r.stream.Start().Backend != "" {
+	if silent >= r.x.setup.cfg.OpenAI.Silence && r.stream.Start().Backend != "" {
 		return nil, errStalled
 	}
 	r.quiet.Reset(every)
@@ -101,7 +101,7 @@ func (r *relay) fail(w io.Writer, err error) error {
 // write bounds how long a client may take nothing: at least the limit, and half
 // of it more, so that the connection's deadline need not be moved for every event.
 func (r *relay) write(w io.Writer, p []byte) (int, error) {
-	limit := r.x.s.cfg.Time.Write
+	limit := r.x.setup.cfg.Time.Write
 	if now := time.Now(); r.deadline.Sub(now) < limit {
 		r.deadline = now.Add(limit + limit/2)
 		_ = r.x.conn.SetWriteDeadline(r.deadline)

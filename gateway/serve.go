@@ -30,7 +30,7 @@ func (s *Server) serve(rc *fasthttp.RequestCtx) {
 	defer func() {
 		if p := recover(); p != nil {
 			x.streamed = false
-			completions.LogPanic(s.deps.Log.With("id", x.id), "panic in a handler", p)
+			completions.LogPanic(s.log.With("id", x.id), "panic in a handler", p)
 			s.writeError(rc, x, errPanic)
 		}
 		if s.draining.Load() {

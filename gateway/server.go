@@ -26,24 +26,23 @@ import (
 	"ocrmux/fetch"
 )
 
-// Deps are the rooms below.
+// Deps are the rooms below. Service, Pools and Images may be replaced by Apply.
 type Deps struct {
 	Gate     *auth.Gate
 	Service  *completions.Service
-	Images   *fetch.Fetcher // nil: image URLs are refused
 	Pools    []*backends.Pool
+	Images   *fetch.Fetcher // nil: image URLs are refused
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 }
 
 // Server answers clients. It is started with Serve and stopped with Shutdown.
 type Server struct {
-	cfg      Config
-	deps     Deps
+	gate     *auth.Gate
+	log      *slog.Logger
+	setup    atomic.Pointer[setup] // what a reload may change
 	http     *fasthttp.Server
 	hangups  *hangups
-	memory   *memory
-	images   *imageMemory // where image URLs are fetched
 	buffers  buffers
 	drains   chan struct{} // one token a client whose refused body is being discarded
 	metrics  *metrics
@@ -62,34 +61,28 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	bodies, images := cfg.BodiesBytes, int64(0)
-	if deps.Images != nil {
-		images = bodies / 4
-	}
 	s := &Server{
-		cfg:     cfg,
-		deps:    deps,
+		gate:    deps.Gate,
+		log:     deps.Log,
 		hangups: watch,
-		memory:  newMemory(bodies - images),
-		images:  newImageMemory(images),
-		buffers: buffers{garbage: cfg.BodiesBytes / 4},
 		drains:  make(chan struct{}, maxDrains),
 		metrics: newMetrics(deps.Registry),
 		started: time.Now(),
 	}
 	s.base, s.cut = context.WithCancelCause(context.Background())
-	s.metrics.watch(s.memory, s.images)
+	s.Apply(cfg, deps.Service, deps.Pools, deps.Images)
+	s.metrics.watch(&s.setup)
 	s.http = &fasthttp.Server{
 		Handler:                      s.serve,
 		ErrorHandler:                 s.refuseUnread,
 		HeaderReceived:               s.bodyTime,
 		ConnState:                    s.turn,
-		Logger:                       quiet{deps.Log},
+		Logger:                       quiet{s.log},
 		SecureErrorLogMessage:        true, // parse errors would print raw headers, keys included
 		ReadBufferSize:               maxHeader,
 		ReadTimeout:                  cfg.Time.Header,
 		IdleTimeout:                  cfg.Time.Idle,
-		WriteTimeout:                 cfg.Time.Write, // of an answer in one piece; streams move it on
+		WriteTimeout:                 cfg.Time.Write, // of what could not be read; bodyTime and streams move it on
 		StreamRequestBody:            true,
 		MaxRequestBodySize:           1 << 40, // bodies are bounded where they are read
 		DisablePreParseMultipartForm: true,
@@ -117,8 +110,9 @@ func (s *Server) Ready() error {
 	if s.draining.Load() {
 		return errors.New("stopping")
 	}
-	for _, m := range s.deps.Service.Models() {
-		if s.deps.Service.Usable(m) {
+	service := s.setup.Load().service
+	for _, m := range service.Models() {
+		if service.Usable(m) {
 			return nil
 		}
 	}
@@ -131,7 +125,7 @@ func (s *Server) Ready() error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	select {
-	case <-time.After(s.cfg.Time.LameDuck):
+	case <-time.After(s.setup.Load().cfg.Time.LameDuck):
 	case <-ctx.Done():
 	}
 	err := s.http.ShutdownWithContext(ctx)

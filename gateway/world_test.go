@@ -47,6 +47,7 @@ type world struct {
 	sims     []*sim.Server
 	log      *syncBuffer
 	server   *gateway.Server
+	pool     completions.Pool
 	registry *prometheus.Registry
 	stopped  bool // by the test itself
 }
@@ -101,6 +102,7 @@ func newWorld(t *testing.T, set setup) *world {
 	if set.pool != nil {
 		deps.Pools["main"] = set.pool
 	}
+	w.pool = deps.Pools["main"]
 	if set.cache {
 		deps.Cache = cache.New(cache.Config{MaxBytes: 1 << 20, TTL: time.Hour}, w.registry)
 	}
