@@ -51,7 +51,11 @@ func (as *addresses) identity(peer netip.Addr, anyone *Identity, now time.Time) 
 	}
 	a.used = now
 	if a.identity == nil || a.identity.Tenant != anyone.Tenant { // new, or the file has changed
-		a.identity = newIdentity(anyone.Tenant, "", anyone.account, &a.slots, limitKey(anyone.Tenant.Name, peer.String()))
+		a.identity = &Identity{
+			Tenant:  anyone.Tenant,
+			account: anyone.account,
+			owner:   newScope("address/"+peer.String(), anyone.Tenant.Limits, &a.slots),
+		}
 	}
 	return a.identity
 }

@@ -33,6 +33,9 @@ type Deps struct {
 	Store Store
 	// Now is the clock; time.Now where nil.
 	Now func() time.Time
+	// Month says what a tenant has used of the present month before this gate
+	// was made, for its quota; nothing where nil.
+	Month func(tenant string) (pages, tokens int64)
 }
 
 // Gate knows who may do what. Its methods may be called at the same time.
@@ -45,12 +48,15 @@ type Gate struct {
 	now       func() time.Time
 	throttle  *throttle
 	addresses *addresses
+	month     func(tenant string) (pages, tokens int64)
 	tickets   sync.Pool // of *ticket
+	ceilings  atomic.Pointer[ceilings]
 
 	current atomic.Pointer[snapshot]
 	broken  atomic.Pointer[error] // why the file as it is now is not the one in use; nil where it is
 
-	seen [sha256.Size]byte // digest of the file when it was last read; only reload uses it
+	reading sync.Mutex
+	seen    [sha256.Size]byte // guarded by reading: digest of the file when it was last read
 }
 
 // New returns a gate with the key file's keys. A file that cannot be used is an
@@ -66,6 +72,7 @@ func New(cfg Config, deps Deps) (*Gate, error) {
 		logger:    deps.Logger,
 		store:     deps.Store,
 		now:       deps.Now,
+		month:     deps.Month,
 		throttle:  newThrottle(),
 		addresses: newAddresses(),
 		tickets:   sync.Pool{New: func() any { return new(ticket) }},
@@ -79,6 +86,10 @@ func New(cfg Config, deps Deps) (*Gate, error) {
 	if g.store == nil {
 		g.store = NewMemoryStore(g.now)
 	}
+	if g.month == nil {
+		g.month = func(string) (int64, int64) { return 0, 0 }
+	}
+	g.SetCeilings(Ceilings{})
 	g.metrics = newMetrics()
 	if err := g.reload(); err != nil {
 		return nil, err
@@ -96,7 +107,7 @@ func (g *Gate) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			g.follow()
+			g.Follow()
 		}
 	}
 }
@@ -109,8 +120,19 @@ func (g *Gate) KeyFileError() error {
 	return nil
 }
 
-// follow reads the file once, and tells a change for the worse or the better.
-func (g *Gate) follow() {
+// SetCeilings puts the limits of routes and of the whole in force. What is in
+// progress stays counted.
+func (g *Gate) SetCeilings(c Ceilings) {
+	g.reading.Lock()
+	defer g.reading.Unlock()
+	g.ceilings.Store(newCeilings(c, g.ceilings.Load()))
+}
+
+// Follow reads the file once, as Run does by itself, and tells a change for the
+// worse or the better.
+func (g *Gate) Follow() {
+	g.reading.Lock()
+	defer g.reading.Unlock()
 	before, err := g.KeyFileError(), g.reload()
 	switch {
 	case err == nil && before != nil:
@@ -120,7 +142,7 @@ func (g *Gate) follow() {
 	}
 }
 
-// reload reads the file, and puts it in force where it has changed and is good.
+// reload is called by New, or with reading held. It reads the file, and puts it in force where it has changed and is good.
 func (g *Gate) reload() (err error) {
 	defer func() {
 		if err != nil {
@@ -143,11 +165,13 @@ func (g *Gate) reload() (err error) {
 	if err != nil {
 		return err
 	}
-	var old map[string]*account
-	if s := g.current.Load(); s != nil {
-		old = s.accounts
+	old := g.current.Load()
+	var accounts map[string]*account
+	if old != nil {
+		accounts = old.accounts
 	}
-	g.current.Store(newSnapshot(file, g.metrics.accounts(file, old)))
+	accounts = g.metrics.accounts(file, accounts, g.month, g.now())
+	g.current.Store(newSnapshot(file, accounts, old))
 	g.logger.Info("key file is in force", slog.Int("tenants", len(file.Tenants)), slog.Int("keys", len(file.Keys)))
 	return nil
 }

@@ -194,7 +194,7 @@ func TestGate_CountsAnonymousCallersByAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := gate.Admit(context.Background(), id); (err == nil) != c.want {
+		if _, err := gate.Admit(context.Background(), id, "chat"); (err == nil) != c.want {
 			t.Errorf("%s: %v, want admitted %t", c.peer, err, c.want)
 		}
 	}
@@ -223,7 +223,7 @@ func TestGate_FollowsTheKeyFile(t *testing.T) {
 		}
 		valid := func() float64 { return metricValue(t, reg, "ocrmux_keyfile_valid") }
 
-		lease, err := gate.Admit(ctx, identify(t, gate, key))
+		lease, err := gate.Admit(ctx, identify(t, gate, key), "chat")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +241,7 @@ func TestGate_FollowsTheKeyFile(t *testing.T) {
 		}
 		change(string(good))
 		var limit *auth.LimitError
-		if _, err := gate.Admit(ctx, identify(t, gate, key)); !errors.As(err, &limit) {
+		if _, err := gate.Admit(ctx, identify(t, gate, key), "chat"); !errors.As(err, &limit) {
 			t.Errorf("the lease of before the changes is forgotten: %v", err)
 		}
 		if err := os.Remove(path); err != nil {
@@ -294,7 +294,7 @@ func TestGate_KeepsAFormerTenantUntilItsRequestsEnd(t *testing.T) {
 			return n
 		}
 
-		lease, err := gate.Admit(ctx, identify(t, gate, key))
+		lease, err := gate.Admit(ctx, identify(t, gate, key), "chat")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -303,16 +303,16 @@ func TestGate_KeepsAFormerTenantUntilItsRequestsEnd(t *testing.T) {
 			t.Errorf("%v in progress of a former tenant, want 1", got)
 		}
 		change(string(both))
-		if _, err := gate.Admit(ctx, identify(t, gate, key)); err == nil {
+		if _, err := gate.Admit(ctx, identify(t, gate, key), "chat"); err == nil {
 			t.Error("a tenant that came back has its slots twice")
 		}
 		lease.Release()
-		if got := series(); got != 8 {
-			t.Errorf("%d series of two tenants, want 8", got)
+		if got := series(); got != 18 {
+			t.Errorf("%d series of two tenants, want 18", got)
 		}
 		change("tenants: [{name: staying}]\n# and nobody else\n")
-		if got := series(); got != 4 {
-			t.Errorf("%d series of one tenant, want 4", got)
+		if got := series(); got != 9 {
+			t.Errorf("%d series of one tenant, want 9", got)
 		}
 		stop()
 		if err := <-stopped; err != nil {

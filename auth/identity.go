@@ -36,18 +36,8 @@ type Identity struct {
 	KeyID string
 
 	account *account
-	slots   *slots
-	claims  []Claim // what one request charges
-}
-
-// newIdentity puts together who shares slots and limits under a name: a tenant, or
-// one address of the anonymous tenant.
-func newIdentity(tenant *Tenant, keyID string, account *account, slots *slots, limitKey string) *Identity {
-	id := &Identity{Tenant: tenant, KeyID: keyID, account: account, slots: slots}
-	if limit := tenant.Limits.RequestsPerMinute; limit > 0 {
-		id.claims = []Claim{{Key: limitKey, Rate: minuteRate(limit), Count: 1}}
-	}
-	return id
+	owner   *scope // the tenant, or one address of the anonymous one
+	key     *scope // nil for an anonymous caller
 }
 
 // canonical returns the address that a peer is counted by: an IPv4 address

@@ -44,7 +44,7 @@ func TestAdmit_AdmitsTenOfSixtyFourCallers(t *testing.T) {
 			for range 64 {
 				group.Go(func() {
 					<-start
-					if _, err := gate.Admit(context.Background(), id); err == nil {
+					if _, err := gate.Admit(context.Background(), id, "chat"); err == nil {
 						admitted.Add(1)
 					}
 				})
@@ -61,29 +61,35 @@ func TestAdmit_AdmitsTenOfSixtyFourCallers(t *testing.T) {
 func TestAdmit_SaysWhenToComeAgain(t *testing.T) {
 	clock := authtest.NewClock()
 	gate, id := oneTenant(t, "limits: {requests_per_minute: 2, in_progress: 2}", auth.Deps{Now: clock.Now})
-	first, err := gate.Admit(t.Context(), id)
+	first, err := gate.Admit(t.Context(), id, "chat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := first.Standing(); got.RequestsLimit != 2 || got.RequestsRemaining != 1 || got.RequestsReset < time.Minute || got.RequestsReset > 62*time.Second {
+	if got := first.Standing(); got.Requests.Limit != 2 || got.Requests.Remaining != 1 || got.Requests.Reset < time.Minute || got.Requests.Reset > 62*time.Second {
 		t.Errorf("standing %+v", got)
 	}
-	if _, err := gate.Admit(t.Context(), id); err != nil {
+	var limit *auth.LimitError
+	second, err := gate.Admit(t.Context(), id, "chat")
+	if err != nil {
 		t.Fatal(err)
 	}
-	var limit *auth.LimitError
-	if _, err := gate.Admit(t.Context(), id); !errors.As(err, &limit) || limit.Limit != auth.LimitInProgress || limit.RetryAfter != time.Second {
-		t.Fatalf("at both limits: %v", err)
+	second.Refund()
+	if _, err := gate.Admit(t.Context(), id, "chat"); !errors.As(err, &limit) || limit.Limit != auth.LimitInProgress || limit.RetryAfter != time.Second {
+		t.Fatalf("at the limit of requests in progress: %v", err)
 	}
-	if limit.Standing.RequestsLimit != 2 || limit.Standing.RequestsRemaining != 0 {
-		t.Errorf("standing of a refusal %+v", limit.Standing)
+	if got := limit.Standing.Requests; got.Limit != 2 || got.Remaining != 1 {
+		t.Errorf("standing of a refusal %+v", got)
+	}
+	second.Release()
+	if _, err := gate.Admit(t.Context(), id, "chat"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gate.Admit(t.Context(), id, "chat"); !errors.As(err, &limit) || limit.Limit != auth.LimitRequests || limit.Standing.Requests.Remaining != 0 {
+		t.Fatalf("at both limits the longer wait counts: %v", err)
 	}
 	first.Release()
-	if _, err := gate.Admit(t.Context(), id); !errors.As(err, &limit) || limit.Limit != auth.LimitRequests {
-		t.Fatalf("at the limit of requests: %v", err)
-	}
 	clock.Advance(limit.RetryAfter)
-	if _, err := gate.Admit(t.Context(), id); err != nil {
+	if _, err := gate.Admit(t.Context(), id, "chat"); err != nil {
 		t.Errorf("after the wait that was named: %v", err)
 	}
 }
@@ -91,7 +97,7 @@ func TestAdmit_SaysWhenToComeAgain(t *testing.T) {
 func TestAdmit_WithoutLimitsAdmitsAndTellsNothing(t *testing.T) {
 	gate, id := oneTenant(t, "weight: 1", auth.Deps{})
 	for range 1000 {
-		lease, err := gate.Admit(t.Context(), id)
+		lease, err := gate.Admit(t.Context(), id, "chat")
 		if err != nil || lease.Standing() != (auth.Standing{}) {
 			t.Fatal(lease.Standing(), err)
 		}
@@ -100,13 +106,13 @@ func TestAdmit_WithoutLimitsAdmitsAndTellsNothing(t *testing.T) {
 
 func TestLease_IsReleasedOnce(t *testing.T) {
 	gate, id := oneTenant(t, "limits: {in_progress: 1}", auth.Deps{})
-	old, err := gate.Admit(t.Context(), id)
+	old, err := gate.Admit(t.Context(), id, "chat")
 	if err != nil {
 		t.Fatal(err)
 	}
 	again := old
 	old.Release()
-	current, err := gate.Admit(t.Context(), id) // likely with the ticket of the first
+	current, err := gate.Admit(t.Context(), id, "chat") // likely with the ticket of the first
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,11 +120,11 @@ func TestLease_IsReleasedOnce(t *testing.T) {
 	again.Release()
 	auth.Lease{}.Release()
 	auth.Lease{}.Refund()
-	if _, err := gate.Admit(t.Context(), id); limitOf(err) != auth.LimitInProgress {
+	if _, err := gate.Admit(t.Context(), id, "chat"); limitOf(err) != auth.LimitInProgress {
 		t.Errorf("a slot was freed twice: %v", err)
 	}
 	current.Release()
-	if _, err := gate.Admit(t.Context(), id); err != nil {
+	if _, err := gate.Admit(t.Context(), id, "chat"); err != nil {
 		t.Error(err)
 	}
 }
@@ -128,7 +134,7 @@ func TestLease_RefundGivesOneRequestBackOnce(t *testing.T) {
 	var leases [3]auth.Lease
 	for i := range leases {
 		var err error
-		if leases[i], err = gate.Admit(t.Context(), id); err != nil {
+		if leases[i], err = gate.Admit(t.Context(), id, "chat"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,10 +142,10 @@ func TestLease_RefundGivesOneRequestBackOnce(t *testing.T) {
 	leases[0].Refund()
 	leases[1].Release()
 	leases[1].Refund() // too late
-	if _, err := gate.Admit(t.Context(), id); err != nil {
+	if _, err := gate.Admit(t.Context(), id, "chat"); err != nil {
 		t.Errorf("after a refund: %v", err)
 	}
-	if _, err := gate.Admit(t.Context(), id); limitOf(err) != auth.LimitRequests {
+	if _, err := gate.Admit(t.Context(), id, "chat"); limitOf(err) != auth.LimitRequests {
 		t.Errorf("more was given back than one request: %v", err)
 	}
 }
@@ -148,14 +154,14 @@ func TestAdmit_WaitsInOrderForASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		gate, id := oneTenant(t, "wait: true, limits: {in_progress: 1}", auth.Deps{Registerer: reg})
-		holder, err := gate.Admit(t.Context(), id)
+		holder, err := gate.Admit(t.Context(), id, "chat")
 		if err != nil {
 			t.Fatal(err)
 		}
 		var order []int
 		var mu sync.Mutex
 		wait := func(i int, ctx context.Context) error {
-			lease, err := gate.Admit(ctx, id)
+			lease, err := gate.Admit(ctx, id, "chat")
 			if err != nil {
 				return err
 			}
@@ -202,14 +208,14 @@ func TestAdmit_LosesNoSlotThatComesAsThePatienceEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate, id := oneTenant(t, "wait: true, limits: {in_progress: 1}", auth.Deps{})
 		for range 64 { // often enough for the slot to come before the waiter has left the line
-			holder, err := gate.Admit(t.Context(), id)
+			holder, err := gate.Admit(t.Context(), id, "chat")
 			if err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error)
 			go func() {
-				lease, err := gate.Admit(ctx, id)
+				lease, err := gate.Admit(ctx, id, "chat")
 				lease.Release()
 				done <- err
 			}()
@@ -218,7 +224,7 @@ func TestAdmit_LosesNoSlotThatComesAsThePatienceEnds(t *testing.T) {
 			holder.Release()
 			<-done // an error or a lease, both are right
 			short, stop := context.WithTimeout(t.Context(), time.Second)
-			lease, err := gate.Admit(short, id)
+			lease, err := gate.Admit(short, id, "chat")
 			if err != nil {
 				t.Fatalf("the slot is lost: %v", err)
 			}
@@ -231,12 +237,12 @@ func TestAdmit_LosesNoSlotThatComesAsThePatienceEnds(t *testing.T) {
 func TestAdmit_KeepsNobodyInLineWhoHasNoRequestLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate, id := oneTenant(t, "wait: true, limits: {in_progress: 1, requests_per_minute: 1}", auth.Deps{})
-		if _, err := gate.Admit(t.Context(), id); err != nil {
+		if _, err := gate.Admit(t.Context(), id, "chat"); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := gate.Admit(ctx, id); limitOf(err) != auth.LimitInProgress || ctx.Err() != nil {
+		if _, err := gate.Admit(ctx, id, "chat"); limitOf(err) != auth.LimitRequests || ctx.Err() != nil {
 			t.Errorf("%v", err)
 		}
 	})
@@ -245,7 +251,7 @@ func TestAdmit_KeepsNobodyInLineWhoHasNoRequestLeft(t *testing.T) {
 func TestAdmit_BoundsTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate, id := oneTenant(t, "wait: true, limits: {in_progress: 1}", auth.Deps{})
-		if _, err := gate.Admit(t.Context(), id); err != nil {
+		if _, err := gate.Admit(t.Context(), id, "chat"); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -253,7 +259,7 @@ func TestAdmit_BoundsTheLine(t *testing.T) {
 		var group sync.WaitGroup
 		for range 1100 {
 			group.Go(func() {
-				if _, err := gate.Admit(ctx, id); limitOf(err) == auth.LimitInProgress {
+				if _, err := gate.Admit(ctx, id, "chat"); limitOf(err) == auth.LimitInProgress {
 					refused.Add(1)
 				}
 			})
@@ -289,7 +295,7 @@ func TestLease_CountsReturnToZeroUnderRandomSchedules(t *testing.T) {
 					time.Sleep(arrival)
 					ctx, cancel := context.WithTimeout(context.Background(), patience)
 					defer cancel()
-					lease, err := gate.Admit(ctx, id)
+					lease, err := gate.Admit(ctx, id, "chat")
 					if err != nil {
 						return
 					}
@@ -321,13 +327,13 @@ func TestLease_CountsReturnToZeroUnderRandomSchedules(t *testing.T) {
 			}
 			time.Sleep(61 * time.Second)
 			for range limit { // every slot is there
-				if _, err := gate.Admit(context.Background(), id); err != nil {
+				if _, err := gate.Admit(context.Background(), id, "chat"); err != nil {
 					t.Errorf("a slot is lost: %v", err)
 				}
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
-			if _, err := gate.Admit(ctx, id); err == nil {
+			if _, err := gate.Admit(ctx, id, "chat"); err == nil {
 				t.Error("a slot too many")
 			}
 		})
@@ -338,7 +344,7 @@ func TestMetrics_CountAdmissionsAndRefusals(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	gate, id := oneTenant(t, "limits: {requests_per_minute: 3, in_progress: 2}", auth.Deps{Registerer: reg})
 	for range 4 { // 2 admitted, 2 refused for requests in progress
-		_, _ = gate.Admit(t.Context(), id)
+		_, _ = gate.Admit(t.Context(), id, "chat")
 	}
 	for _, m := range []struct {
 		name, label string

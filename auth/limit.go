@@ -1,97 +1,139 @@
 package auth
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/ulule/limiter/v3"
 )
 
-// A window counts the charges of one limit in buckets of one second, over the
-// bucket in progress and the 60 before it. Every charge of the last 60 seconds
-// lies in one of these 61, so their sum is never below the truth, and a charge
-// is forgotten at most one second late.
-const windowBuckets = 61
+// Names of limits, in errors, metrics and the count of refusals.
+const (
+	LimitRequests   = "requests"
+	LimitImages     = "images"
+	LimitMegapixels = "megapixels"
+	LimitTokens     = "tokens"
+	LimitInProgress = "in_progress"
+	LimitQuota      = "quota"
+	// LimitCapacity is a ceiling of a route or of the whole: no tenant's doing.
+	LimitCapacity = "capacity"
+)
 
-const windowSpan = windowBuckets * time.Second
+var limitNames = []string{LimitRequests, LimitImages, LimitMegapixels, LimitTokens, LimitInProgress, LimitQuota, LimitCapacity}
 
-type window struct {
-	buckets [windowBuckets]int64
-	total   int64
-	second  int64 // of the bucket in progress
-}
+// kind is an amount that is limited per minute.
+type kind uint8
 
-// advance forgets what has left the window by the given second.
-func (w *window) advance(second int64) {
-	if second-w.second >= windowBuckets {
-		*w = window{second: second}
-		return
-	}
-	for w.second < second {
-		w.second++
-		b := &w.buckets[w.second%windowBuckets]
-		w.total -= *b
-		*b = 0
-	}
-}
+const (
+	requests kind = iota
+	images
+	pixels
+	tokens
+	kinds
+)
 
-// charge adds count in the second in progress.
-func (w *window) charge(count int64) {
-	w.buckets[w.second%windowBuckets] += count
-	w.total += count
-}
+var kindNames = [kinds]string{LimitRequests, LimitImages, LimitMegapixels, LimitTokens}
 
-// refund takes count out of the bucket of the given second, as far as it is
-// still there.
-func (w *window) refund(second, count int64) {
-	if w.second-second >= windowBuckets || second > w.second {
-		return
-	}
-	b := &w.buckets[second%windowBuckets]
-	count = min(count, *b)
-	*b -= count
-	w.total -= count
-}
-
-// refundOldest takes count out of the oldest buckets, so that what stays counts
-// as long as it can: right when nobody knows which charge is given back.
-func (w *window) refundOldest(count int64) {
-	for s := w.second - windowBuckets + 1; s <= w.second && count > 0; s++ {
-		if s < 0 {
-			continue
-		}
-		part := min(count, w.buckets[s%windowBuckets])
-		w.refund(s, part)
-		count -= part
+// per returns what the limits say of a kind, in its own unit: 0 is no limit.
+func (l *Limits) per(k kind) int64 {
+	switch k {
+	case requests:
+		return l.RequestsPerMinute
+	case images:
+		return l.ImagesPerMinute
+	case pixels:
+		return l.MegapixelsPerMinute * 1_000_000
+	default:
+		return l.TokensPerMinute
 	}
 }
 
-// fits returns the first second in which count more fit under limit: the one in
-// progress, or the one in which enough buckets have left the window.
-func (w *window) fits(count, limit int64) (second int64, ever bool) {
-	if count > limit {
-		return 0, false
-	}
-	total := w.total
-	if total+count <= limit {
-		return w.second, true
-	}
-	for s := max(0, w.second-windowBuckets+1); s <= w.second; s++ {
-		total -= w.buckets[s%windowBuckets]
-		if total+count <= limit {
-			return s + windowBuckets, true
-		}
-	}
-	return 0, false // unreachable: without its buckets total is 0
+// ErrNoRoute says that the tenant may not use the route that was asked for.
+var ErrNoRoute = errors.New("the tenant may not use this route")
+
+// LimitError says which limit a request hit and when to come again. Nothing was
+// charged for it.
+type LimitError struct {
+	// Limit is one of the names of limits but LimitQuota and LimitCapacity.
+	Limit string
+	// Ceiling says that it is a limit of the route or of the whole, not of who asks.
+	Ceiling bool
+	// RetryAfter is when a caller that asked nothing else meanwhile is admitted,
+	// in whole milliseconds and never 0. At LimitInProgress, where nobody can
+	// know, it is one second.
+	RetryAfter time.Duration
+	// Never says that the request is larger than the limit itself.
+	Never bool
+	// Room is what would have been admitted at most. Of prompt and generated
+	// tokens it is the sum, in Prompt.
+	Room Work
+	// Standing is where the limits stand.
+	Standing Standing
 }
 
-// emptyAt returns the second from which the window is empty.
-func (w *window) emptyAt() int64 {
-	for s := w.second; s >= max(0, w.second-windowBuckets+1); s-- {
-		if w.buckets[s%windowBuckets] > 0 {
-			return s + windowBuckets
-		}
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("limit of %s reached, retry in %s", e.Limit, e.RetryAfter)
+}
+
+// name is the limit as refusals are counted by.
+func (e *LimitError) name() string {
+	if e.Ceiling {
+		return LimitCapacity
 	}
-	return w.second
+	return e.Limit
+}
+
+// inProgressRetryAfter is the wait that is named at the limit of requests in progress.
+const inProgressRetryAfter = time.Second
+
+// Work is what the body of a request asks for, or what became of it.
+type Work struct {
+	Images    int64
+	Pixels    int64 // of all images together
+	Prompt    int64 // tokens, with those that the images become
+	Generated int64 // tokens
+}
+
+func (w Work) tokens() int64 { return w.Prompt + w.Generated }
+
+func (w Work) of(k kind) int64 {
+	switch k {
+	case images:
+		return w.Images
+	case pixels:
+		return w.Pixels
+	default:
+		return w.tokens()
+	}
+}
+
+// Standing is where a caller's limits stand, for the x-ratelimit headers: of
+// the tenant's and the key's the one with less room.
+type Standing struct {
+	Requests, Images, Pixels, Tokens Level
+}
+
+// Level is where one limit stands.
+type Level struct {
+	// Limit is the limit per minute; 0 means that there is none, and nothing to tell.
+	Limit int64
+	// Remaining is how much more would be admitted now.
+	Remaining int64
+	// Reset is when the whole limit is free again, at most a second late.
+	Reset time.Duration
+}
+
+func (s *Standing) level(k kind) *Level {
+	return [kinds]*Level{&s.Requests, &s.Images, &s.Pixels, &s.Tokens}[k]
+}
+
+// note takes a store's answer into account.
+func (s *Standing) note(k kind, c limiter.Context, at time.Time) {
+	level := s.level(k)
+	if remaining := max(0, c.Remaining); level.Limit == 0 || remaining < level.Remaining {
+		*level = Level{Limit: c.Limit, Remaining: remaining, Reset: max(0, time.Unix(c.Reset, 0).Sub(at))}
+	}
 }
 
 // minuteRate is the rate of a limit per minute.

@@ -18,7 +18,7 @@ type MemoryStore struct {
 	epoch time.Time
 
 	mu      sync.Mutex
-	latest  time.Time                       // guarded by mu: a clock that goes back is held still
+	latest  time.Duration                   // guarded by mu: since epoch; a clock that goes back is held still
 	windows *simplelru.LRU[string, *window] // guarded by mu
 }
 
@@ -36,7 +36,7 @@ func NewMemoryStore(now func() time.Time) *MemoryStore {
 		panic(err) // only a size of 0 or less is refused
 	}
 	epoch := now()
-	return &MemoryStore{now: now, epoch: epoch, latest: epoch, windows: windows}
+	return &MemoryStore{now: now, epoch: epoch, windows: windows}
 }
 
 // Take implements Store.
@@ -46,12 +46,17 @@ func (s *MemoryStore) Take(_ context.Context, claims []Claim, standings []limite
 			return Verdict{}, err
 		}
 	}
+	var space [maxClaims]*window
+	windows := space[:0]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	second := s.tick()
-	verdict := Verdict{At: s.latest, Refused: -1}
-	for i, claim := range claims {
-		fits, ever := s.window(claim.Key, second).fits(claim.Count, claim.Rate.Limit)
+	verdict := Verdict{At: s.epoch.Add(s.latest), Refused: -1}
+	for i := range claims {
+		claim := &claims[i]
+		w := s.window(claim.Key, second)
+		windows = append(windows, w)
+		fits, ever := w.fits(claim.Count, claim.Rate.Limit)
 		if ever && fits == second {
 			continue
 		}
@@ -59,29 +64,34 @@ func (s *MemoryStore) Take(_ context.Context, claims []Claim, standings []limite
 		if ever {
 			wait = s.until(fits)
 		}
-		if verdict.Refused < 0 || wait > verdict.RetryAfter {
+		if verdict.Refused < 0 || wait > verdict.RetryAfter || !ever {
 			verdict.Refused, verdict.RetryAfter = i, wait
 		}
 	}
-	for i, claim := range claims {
-		w := s.window(claim.Key, second)
+	for i, w := range windows {
 		if verdict.Refused < 0 {
-			w.charge(claim.Count)
+			w.charge(claims[i].Count)
 		}
-		standings[i] = s.standing(w, claim.Rate)
+		standings[i] = s.standing(w, claims[i].Rate)
 	}
 	return verdict, nil
 }
 
-// Refund implements Store.
-func (s *MemoryStore) Refund(_ context.Context, claims []Claim, at time.Time) error {
+// maxClaims is how many claims of one Take cost no heap allocation.
+const maxClaims = 12
+
+// Settle implements Store.
+func (s *MemoryStore) Settle(_ context.Context, claims []Claim, at time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, charged := s.tick(), int64(at.Sub(s.epoch)/time.Second)
+	second, charged := s.tick(), int64(at.Sub(s.epoch)/time.Second)
 	for i := range claims {
-		if w, ok := s.windows.Get(claims[i].Key); ok {
-			w.advance(now)
-			w.refund(charged, claims[i].Count)
+		claim := &claims[i]
+		if claim.Count >= 0 {
+			s.window(claim.Key, second).charge(claim.Count)
+		} else if w, ok := s.windows.Get(claim.Key); ok {
+			w.advance(second)
+			w.refund(charged, -claim.Count)
 		}
 	}
 	return nil
@@ -132,10 +142,8 @@ func (s *MemoryStore) inspect(key string, rate limiter.Rate, change func(*window
 
 // tick reads the clock and returns the second in progress. The caller holds mu.
 func (s *MemoryStore) tick() int64 {
-	if now := s.now(); now.After(s.latest) {
-		s.latest = now
-	}
-	return int64(s.latest.Sub(s.epoch) / time.Second)
+	s.latest = max(s.latest, s.now().Sub(s.epoch))
+	return int64(s.latest / time.Second)
 }
 
 // window returns a limit's window as it is in the given second. The caller holds mu.
@@ -168,12 +176,12 @@ func (s *MemoryStore) forget(second int64) {
 func (s *MemoryStore) standing(w *window, rate limiter.Rate) limiter.Context {
 	reset := s.latest
 	if w.total > 0 {
-		reset = reset.Add(s.until(w.emptyAt()))
+		reset += s.until(w.emptyAt())
 	}
 	return limiter.Context{
 		Limit:     rate.Limit,
 		Remaining: max(0, rate.Limit-w.total),
-		Reset:     reset.Add(time.Second - 1).Unix(),
+		Reset:     (s.epoch.UnixNano() + int64(reset+time.Second-1)) / int64(time.Second),
 		Reached:   w.total > rate.Limit,
 	}
 }
@@ -181,7 +189,7 @@ func (s *MemoryStore) standing(w *window, rate limiter.Rate) limiter.Context {
 // until returns the time left until a later second begins, rounded up to whole
 // milliseconds. The caller holds mu.
 func (s *MemoryStore) until(second int64) time.Duration {
-	left := time.Duration(second)*time.Second - s.latest.Sub(s.epoch)
+	left := time.Duration(second)*time.Second - s.latest
 	return (left + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 

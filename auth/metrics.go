@@ -1,7 +1,7 @@
 package auth
 
 import (
-	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -20,18 +20,6 @@ const (
 )
 
 var reasons = []reason{reasonMissing, reasonMalformed, reasonUnknown, reasonWrong, reasonDisabled, reasonExpired, reasonRemote}
-
-// account is what a tenant's name keeps across reloads of the key file: the
-// slots that its requests hold, and its counts.
-type account struct {
-	slots      slots // of all its keys; an anonymous address has its own
-	inProgress atomic.Int64
-	waiting    atomic.Int64
-
-	admitted          prometheus.Counter
-	refusedRequests   prometheus.Counter
-	refusedInProgress prometheus.Counter
-}
 
 type metrics struct {
 	failures  map[reason]prometheus.Counter
@@ -71,15 +59,16 @@ func (m *metrics) failed(r reason) { m.failures[r].Inc() }
 // accounts returns the accounts of a file's tenants, kept where the tenant was
 // there before, and those of former tenants whose requests are still in
 // progress. The series of others end: labels are bounded by the file.
-func (m *metrics) accounts(file *KeyFile, old map[string]*account) map[string]*account {
+func (m *metrics) accounts(file *KeyFile, old map[string]*account, month func(string) (pages, tokens int64), now time.Time) map[string]*account {
 	accounts := make(map[string]*account, len(file.Tenants))
 	for _, t := range file.Tenants {
 		a, ok := old[t.Name]
 		if !ok {
-			a = &account{
-				admitted:          m.admissions.WithLabelValues(t.Name),
-				refusedRequests:   m.refusals.WithLabelValues(t.Name, LimitRequests),
-				refusedInProgress: m.refusals.WithLabelValues(t.Name, LimitInProgress),
+			a = &account{admitted: m.admissions.WithLabelValues(t.Name), refused: make(map[string]prometheus.Counter, len(limitNames))}
+			a.month.pages, a.month.tokens = month(t.Name)
+			a.month.began = monthOf(now)
+			for _, limit := range limitNames {
+				a.refused[limit] = m.refusals.WithLabelValues(t.Name, limit)
 			}
 		}
 		accounts[t.Name] = a

@@ -8,13 +8,12 @@ import (
 	"sync"
 )
 
-// maxWaiting bounds the line in front of one tenant's slots, or one address's.
+// maxWaiting bounds the line in front of one scope's slots.
 const maxWaiting = 1024
 
 var errSlotsTaken = errors.New("all slots are taken")
 
-// slots counts the requests in progress of one tenant, or of one address of the
-// anonymous tenant, and keeps the line of those that wait for a slot. Whoever
+// slots counts the requests in progress of one scope, and keeps the line of those that wait for a slot. Whoever
 // gets one releases it once.
 type slots struct {
 	mu    sync.Mutex
@@ -27,21 +26,31 @@ type waiter struct {
 	ready chan struct{} // closed when the slot is the waiter's
 }
 
-// acquire takes a slot under limit, 0 being no limit. Where none is free it
-// returns errSlotsTaken, or waits in line until ctx ends.
-func (s *slots) acquire(ctx context.Context, limit int, wait bool) error {
+// take takes a slot under limit, 0 being no limit, where one is free.
+func (s *slots) take(limit int) bool {
 	s.mu.Lock()
-	if limit <= 0 || s.taken < limit && s.line.Len() == 0 {
+	defer s.mu.Unlock()
+	free := limit <= 0 || s.taken < limit && s.line.Len() == 0
+	if free {
 		s.taken++
-		s.mu.Unlock()
+	}
+	return free
+}
+
+// wait takes a slot, in line where none is free, until ctx ends. It returns
+// errSlotsTaken where the line is full.
+func (s *slots) wait(ctx context.Context, limit int) error {
+	if s.take(limit) {
 		return nil
 	}
-	if !wait || s.line.Len() >= maxWaiting {
+	s.mu.Lock()
+	if s.line.Len() >= maxWaiting {
 		s.mu.Unlock()
 		return errSlotsTaken
 	}
 	w := &waiter{limit: limit, ready: make(chan struct{})}
 	place := s.line.PushBack(w)
+	s.serve() // one may have become free in between
 	s.mu.Unlock()
 
 	select {

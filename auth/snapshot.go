@@ -24,23 +24,36 @@ type keyState struct {
 	loopbackOnly bool
 }
 
-// newSnapshot joins a file with the accounts of its tenants.
-func newSnapshot(file *KeyFile, accounts map[string]*account) *snapshot {
+// newSnapshot joins a file with the accounts of its tenants. Of the snapshot
+// before it, nil at first, it takes over what keys hold.
+func newSnapshot(file *KeyFile, accounts map[string]*account, old *snapshot) *snapshot {
 	s := &snapshot{keys: make(map[string]*keyState, len(file.Keys)), accounts: accounts}
 	_, _ = rand.Read(s.decoy[:]) // never fails
 	tenants := make(map[string]*Tenant, len(file.Tenants))
 	for i := range file.Tenants {
 		tenants[file.Tenants[i].Name] = &file.Tenants[i]
 	}
+	owners := make(map[string]*scope, len(tenants))
+	for name, t := range tenants {
+		owners[name] = newScope("tenant/"+name, t.Limits, &accounts[name].slots)
+	}
 	if t := tenants[AnonymousTenant]; t != nil {
-		a := accounts[t.Name]
-		s.anonymous = newIdentity(t, "", a, &a.slots, limitKey(t.Name, "others"))
+		s.anonymous = &Identity{Tenant: t, account: accounts[t.Name], owner: owners[t.Name]}
 	}
 	for _, k := range file.Keys {
-		a := accounts[k.Tenant]
+		held := new(slots)
+		if old != nil && old.keys[k.ID] != nil {
+			held = old.keys[k.ID].identity.key.slots
+		}
 		s.keys[k.ID] = &keyState{
-			hash:         k.Hash,
-			identity:     newIdentity(tenants[k.Tenant], k.ID, a, &a.slots, limitKey(k.Tenant, "")),
+			hash: k.Hash,
+			identity: &Identity{
+				Tenant:  tenants[k.Tenant],
+				KeyID:   k.ID,
+				account: accounts[k.Tenant],
+				owner:   owners[k.Tenant],
+				key:     newScope("key/"+k.ID, k.Limits, held),
+			},
 			expires:      k.Expires,
 			disabled:     k.Disabled,
 			loopbackOnly: k.LoopbackOnly,
@@ -48,10 +61,6 @@ func newSnapshot(file *KeyFile, accounts map[string]*account) *snapshot {
 	}
 	return s
 }
-
-// limitKey names a limit of requests in a store that replicas may share. A
-// tenant's name holds no slash.
-func limitKey(tenant, part string) string { return "requests/" + tenant + "/" + part }
 
 // verify returns the identity of a key, or the reason why it has none. A key
 // that is unknown takes as long as a wrong one, and one that is disabled or in

@@ -11,7 +11,7 @@ import (
 // in its vocabulary, and what a request under several limits needs beyond it.
 //
 // Every rate has a period of one minute. In no 60 seconds, wherever they begin,
-// does a store let more pass than the limit. A charge that does not fit charges
+// does a Take let more pass than the limit. A charge that does not fit charges
 // nothing; Get and Increment then return Reached. Keys that are idle for longer
 // than that are forgotten, so memory follows the keys in use.
 type Store interface {
@@ -22,9 +22,12 @@ type Store interface {
 	// afterwards. The error is the store's own, never a refusal.
 	Take(ctx context.Context, claims []Claim, standings []limiter.Context) (Verdict, error)
 
-	// Refund gives back what a Take at the given time (Verdict.At) charged, as
-	// if it had not been charged. Each Take may be refunded once.
-	Refund(ctx context.Context, claims []Claim, at time.Time) error
+	// Settle corrects what a Take at the given time (Verdict.At) charged, where
+	// it turns out to have been more or less. A negative Count is given back, as
+	// if it had not been charged; a positive one is charged now, also beyond the
+	// limit. Each Take may be settled once. ctx does not end with the request: a
+	// store that may have to wait bounds that itself.
+	Settle(ctx context.Context, claims []Claim, at time.Time) error
 }
 
 // Claim is a charge that a request wants to make.

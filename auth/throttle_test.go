@@ -129,7 +129,7 @@ func TestAnonymous_AddressesAreBoundedAndNoLimitIsForgotten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lease, err := gate.Admit(t.Context(), id)
+		lease, err := gate.Admit(t.Context(), id, "chat")
 		lease.Release()
 		return err == nil
 	}

@@ -21,7 +21,7 @@ func (s *Server) admit(rc *fasthttp.RequestCtx, x *exchange) error {
 		return err
 	}
 	x.identity = id
-	lease, err := s.gate.Admit(x.ctx, id)
+	lease, err := s.gate.Admit(x.ctx, id, x.route)
 	if err != nil {
 		return err
 	}
@@ -99,12 +99,20 @@ func address(a net.Addr) netip.Addr {
 }
 
 // setStanding writes the limit headers in OpenAI's formats: whole numbers, and
-// a Go duration for the reset.
+// a Go duration for the reset. OpenAI has no limits of images and megapixels;
+// theirs are written alike.
 func setStanding(h *fasthttp.ResponseHeader, st auth.Standing) {
-	if st.RequestsLimit == 0 {
+	setLevel(h, "Requests", st.Requests, 1)
+	setLevel(h, "Tokens", st.Tokens, 1)
+	setLevel(h, "Images", st.Images, 1)
+	setLevel(h, "Megapixels", st.Pixels, 1_000_000)
+}
+
+func setLevel(h *fasthttp.ResponseHeader, what string, l auth.Level, unit int64) {
+	if l.Limit == 0 {
 		return
 	}
-	h.Set("X-Ratelimit-Limit-Requests", strconv.FormatInt(st.RequestsLimit, 10))
-	h.Set("X-Ratelimit-Remaining-Requests", strconv.FormatInt(max(0, st.RequestsRemaining), 10))
-	h.Set("X-Ratelimit-Reset-Requests", st.RequestsReset.Round(time.Millisecond).String())
+	h.Set("X-Ratelimit-Limit-"+what, strconv.FormatInt(l.Limit/unit, 10))
+	h.Set("X-Ratelimit-Remaining-"+what, strconv.FormatInt(l.Remaining/unit, 10))
+	h.Set("X-Ratelimit-Reset-"+what, l.Reset.Round(time.Millisecond).String())
 }

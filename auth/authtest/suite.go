@@ -4,6 +4,7 @@ package authtest
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ func RunStore(t *testing.T, newStore func(t *testing.T, now func() time.Time) au
 		{"AdmitsWhoWaitsAsLongAsTold", admitsWhoWaits},
 		{"ChargesAllClaimsOrNone", allOrNone},
 		{"RefundsToTheBucketThatWasCharged", refundsToTheBucket},
+		{"CountsWhatWasTakenBeyondTheLimit", debt},
 		{"AdmitsTenOfSixtyFour", tenOfSixtyFour},
 		{"SpeaksTheLimitersVocabulary", vocabulary},
 		{"FollowsAChangedLimit", changedLimit},
@@ -59,6 +61,18 @@ func take(t *testing.T, s auth.Store, cs []auth.Claim) (auth.Verdict, []limiter.
 		t.Fatal(err)
 	}
 	return v, standings
+}
+
+// giveBack settles what was charged to nothing.
+func giveBack(t *testing.T, s auth.Store, cs []auth.Claim, at time.Time) {
+	t.Helper()
+	less := slices.Clone(cs)
+	for i := range less {
+		less[i].Count = -less[i].Count
+	}
+	if err := s.Settle(t.Context(), less, at); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func admitsTheLimit(t *testing.T, s auth.Store, clock *Clock) {
@@ -114,9 +128,7 @@ func slidingWindow(t *testing.T, s auth.Store, clock *Clock) {
 			}
 			if random.IntN(10) == 0 {
 				clock.Advance(time.Duration(random.IntN(5000)) * time.Millisecond)
-				if err := s.Refund(t.Context(), claim, v.At); err != nil {
-					t.Fatal(err)
-				}
+				giveBack(t, s, claim, v.At)
 				continue
 			}
 			all = append(all, passed{clock.Now(), count})
@@ -199,9 +211,7 @@ func refundsToTheBucket(t *testing.T, s auth.Store, clock *Clock) {
 	clock.Advance(30 * time.Second)
 	take(t, s, one)
 	clock.Advance(5 * time.Second)
-	if err := s.Refund(t.Context(), one, first.At); err != nil {
-		t.Fatal(err)
-	}
+	giveBack(t, s, one, first.At)
 	if v, _ := take(t, s, one); v.Refused >= 0 {
 		t.Fatal("what was refunded does not fit again")
 	}
@@ -213,9 +223,7 @@ func refundsToTheBucket(t *testing.T, s auth.Store, clock *Clock) {
 	take(t, s, one)
 	clock.Advance(30 * time.Second)
 	second, _ := take(t, s, one)
-	if err := s.Refund(t.Context(), one, second.At); err != nil {
-		t.Fatal(err)
-	}
+	giveBack(t, s, one, second.At)
 	take(t, s, one)
 	clock.Advance(31 * time.Second)
 	if v, _ := take(t, s, one); v.Refused >= 0 {
@@ -223,11 +231,31 @@ func refundsToTheBucket(t *testing.T, s auth.Store, clock *Clock) {
 	}
 	clock.Advance(3 * time.Minute)
 	before, _ := s.Peek(t.Context(), "a", perMinute(2))
-	if err := s.Refund(t.Context(), one, first.At); err != nil {
-		t.Fatal(err)
-	}
+	giveBack(t, s, one, first.At)
 	if after, _ := s.Peek(t.Context(), "a", perMinute(2)); after != before || after.Remaining != 2 {
 		t.Errorf("a refund long after changes %+v to %+v", before, after)
+	}
+}
+
+func debt(t *testing.T, s auth.Store, clock *Clock) {
+	one := claims(10, "a")
+	v, _ := take(t, s, one)
+	clock.Advance(20 * time.Second)
+	more := []auth.Claim{{Key: "a", Rate: perMinute(10), Count: 14}}
+	if err := s.Settle(t.Context(), more, v.At); err != nil {
+		t.Fatal(err)
+	}
+	refused, standings := take(t, s, one)
+	if refused.Refused != 0 || standings[0].Remaining != 0 {
+		t.Fatalf("five above the limit: %+v %+v", refused, standings)
+	}
+	clock.Advance(45 * time.Second) // the first charge has left; what was settled has not
+	if v, _ := take(t, s, one); v.Refused < 0 {
+		t.Error("what was charged beyond the limit is counted with the first charge")
+	}
+	clock.Advance(refused.RetryAfter - 45*time.Second)
+	if v, _ := take(t, s, one); v.Refused >= 0 {
+		t.Errorf("after the %s that were named: %+v", refused.RetryAfter, v)
 	}
 }
 
