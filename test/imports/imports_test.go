@@ -33,9 +33,10 @@ var allowed = map[string][]string{
 	// floor 2
 	"completions": {"backends", "balancer", "compat"},
 	// floor 3
+	"admin":   {"auth", "backends", "compat", "usage"},
 	"gateway": {"auth", "backends", "balancer", "compat", "compat/legacy", "completions", "fetch", "usage"},
 	// floor 4
-	"cmd/router":  {"auth", "backends", "balancer", "cache", "compat", "compat/legacy", "completions", "fetch", "gateway", "usage"},
+	"cmd/router":  {"admin", "auth", "backends", "balancer", "cache", "compat", "compat/legacy", "completions", "fetch", "gateway", "usage"},
 	"cmd/vllmsim": {"backends/sim"},
 }
 
@@ -45,7 +46,7 @@ var outside = map[string][]string{
 	"github.com/sashabaranov/go-openai": {"compat"},
 	"github.com/valyala/fasthttp":       {"gateway"},
 	"go.yaml.in/yaml":                   {"cmd", "auth/keyfile.go", "auth/keywrite.go"},
-	"net/http":                          {"backends", "cmd", "compat/legacy", "fetch", "gateway/admin.go"}, // a client: backends, fetch and cmd alone
+	"net/http":                          {"admin", "backends", "cmd", "compat/legacy", "fetch", "gateway/admin.go"}, // a client: backends, fetch and cmd alone
 }
 
 // free are the trees that no binary is made of; they may import anything.

@@ -1,0 +1,105 @@
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"sync"
+	"time"
+)
+
+// Refused requests are told one by one up to refusalLines at once and then one
+// each refusalInterval; of the others the next line says how many there were.
+const (
+	refusalLines    = 20
+	refusalInterval = 3 * time.Second
+)
+
+// audit tells who did what, and with what result: a line for every change,
+// whether it came about or not, and for requests that were not let in.
+type audit struct {
+	log     *slog.Logger
+	metrics *metrics
+	token   func() string
+	now     func() time.Time
+
+	mu     sync.Mutex
+	paid   bucket // guarded by mu
+	untold int    // guarded by mu; refusals since the last line
+}
+
+func newAudit(log *slog.Logger, m *metrics, token func() string, now func() time.Time) *audit {
+	return &audit{log: log, metrics: m, token: token, now: now}
+}
+
+// object is what a change is about, such as a tenant: a kind and a name.
+type object struct{ kind, name string }
+
+// changed tells a change. result is "done" or the code of the error.
+func (a *audit) changed(r *http.Request, action string, about []object, status int, result string) {
+	a.metrics.changed(action, status)
+	attrs := append(a.who(r), slog.String("action", action))
+	for _, o := range about {
+		attrs = append(attrs, slog.String(o.kind, a.name(o.name)))
+	}
+	level := slog.LevelInfo
+	if status >= http.StatusBadRequest {
+		level = slog.LevelWarn
+	}
+	attrs = append(attrs, slog.Int("status", status), slog.String("result", result))
+	a.log.LogAttrs(context.WithoutCancel(r.Context()), level, "audit", attrs...)
+}
+
+// refused tells a request that was not let in. path is the pattern of the route,
+// which holds nothing of the request's own words.
+func (a *audit) refused(r *http.Request, path string, why reason) {
+	a.metrics.refusals[why].Inc()
+	a.mu.Lock()
+	if a.paid.take(a.now(), refusalInterval, refusalLines) > 0 {
+		a.untold++
+		a.mu.Unlock()
+		return
+	}
+	untold := a.untold
+	a.untold = 0
+	a.mu.Unlock()
+	attrs := append(a.who(r), slog.String("action", "refused"), slog.String("path", path), slog.String("result", string(why)))
+	if untold > 0 {
+		attrs = append(attrs, slog.Int("untold", untold))
+	}
+	a.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelWarn, "audit", attrs...)
+}
+
+// who names a caller: the address, and of the token as much of a digest as tells
+// it from an older one and does not help to guess it.
+func (a *audit) who(r *http.Request) []slog.Attr {
+	token := "none"
+	if given := bearer(r); given != "" {
+		sum := sha256.Sum256([]byte(given))
+		token = hex.EncodeToString(sum[:4])
+	}
+	if token == "none" && a.token() == "" {
+		token = "loopback"
+	}
+	return []slog.Attr{slog.String("peer", peer(r).String()), slog.String("token", token)}
+}
+
+// leaked finds a key that somebody put where it does not belong.
+var leaked = regexp.MustCompile(`(?i)sk-ocr-[\w-]*`)
+
+// nameable is what names of tenants, models and backends and the ids of keys are made of.
+var nameable = regexp.MustCompile(`^[\w./:@ -]{1,128}$`)
+
+const unnamed = "(hidden)"
+
+// name returns a name that a request gave, unless it may be a secret.
+func (a *audit) name(given string) string {
+	token := a.token()
+	if !nameable.MatchString(given) || leaked.MatchString(given) || token != "" && given == token {
+		return unnamed
+	}
+	return given
+}

@@ -1,0 +1,134 @@
+package admin
+
+import (
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"ocrmux/compat"
+)
+
+// route is one thing that operators can do.
+type route struct {
+	method, path string
+	query        []string // names of the parameters that it takes
+	body         bool     // it takes a JSON object
+	action       string   // a change's name in the audit; "" where nothing changes
+	does         string   // for GET /admin
+	handle       func(*call) (any, error)
+}
+
+// routes is the whole API.
+func (s *server) routes() []route {
+	return []route{
+		{method: "GET", path: "/admin", does: "this list", handle: s.index},
+		{method: "GET", path: "/admin/backends", does: "the pools and their backends as they are now", handle: s.listBackends},
+		{method: "POST", path: "/admin/reload", action: "reload",
+			does: "read the configuration again", handle: s.reload},
+		{method: "GET", path: "/admin/config", does: "the configuration in force, secrets hidden", handle: s.showConfig},
+		{method: "DELETE", path: "/admin/cache", query: []string{"tenant", "model", "all"}, action: "cache.delete",
+			does: "forget results, of a tenant, of a model, of both together, or all=true", handle: s.deleteCache},
+	}
+}
+
+// handlers are the routes by path.
+func (s *server) handlers() map[string]methods {
+	byPath := map[string]methods{}
+	for _, rt := range s.routes() {
+		if byPath[rt.path] == nil {
+			byPath[rt.path] = methods{}
+		}
+		byPath[rt.path][rt.method] = func(w http.ResponseWriter, r *http.Request) { s.serve(rt, w, r) }
+	}
+	return byPath
+}
+
+// call is one request to a route.
+type call struct {
+	*http.Request
+	query  map[string]string // only what the route knows
+	status int               // of a good answer
+	about  []object          // what a change is about, as far as it is known
+}
+
+func (c *call) names(kind, name string) { c.about = append(c.about, object{kind, name}) }
+
+// serve answers a request and tells what it changed.
+func (s *server) serve(rt route, w http.ResponseWriter, r *http.Request) {
+	c := &call{Request: r, status: http.StatusOK}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	body, err := s.answer(rt, c)
+	status, result := c.status, "done"
+	if err != nil {
+		known := answerOf(err)
+		status, result = known.Status, known.Code
+		if result == "" {
+			result = known.Type
+		}
+		if status == http.StatusInternalServerError {
+			s.deps.Log.Error("an operator's request failed", slog.String("route", rt.method+" "+rt.path), slog.String("error", plain(err)))
+		}
+	}
+	if rt.action != "" {
+		s.audit.changed(r, rt.action, c.about, status, result)
+	}
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	writeBody(w, status, body)
+}
+
+// answer has a request handled and writes down what came of it.
+func (s *server) answer(rt route, c *call) ([]byte, error) {
+	var err error
+	if c.query, err = readQuery(c.Request, rt); err != nil {
+		return nil, err
+	}
+	if !rt.body {
+		if err := readBody(c, new(struct{})); err != nil {
+			return nil, err
+		}
+	}
+	value, err := rt.handle(c)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.MarshalIndent(value, "", "  ")
+	return append(body, '\n'), err
+}
+
+// index shows the way to whoever has only curl.
+func (s *server) index(*call) (any, error) {
+	type entry struct {
+		Method string   `json:"method"`
+		Path   string   `json:"path"`
+		Query  []string `json:"query,omitempty"`
+		Does   string   `json:"does"`
+	}
+	var list []entry
+	for _, rt := range s.routes() {
+		list = append(list, entry{rt.method, rt.path, rt.query, rt.does})
+	}
+	return map[string]any{"routes": list}, nil
+}
+
+// methods are the handlers of one path.
+type methods map[string]http.HandlerFunc
+
+func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet // net/http drops the body
+	}
+	if handle, ok := m[method]; ok {
+		handle(w, r)
+		return
+	}
+	allowed := slices.Sorted(maps.Keys(m))
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	writeError(w, compat.MethodNotSupported(r.Method, r.URL.Path))
+}
