@@ -21,6 +21,7 @@ type backend struct {
 // model is a name that some backend listed.
 type model struct {
 	served []bool // by backend index
+	full   uint   // the last walk through the queue in which nobody had room for it
 }
 
 // Serves tells which models a backend offers, of those that tickets may ask
@@ -50,25 +51,27 @@ func (b *Balancer) modelNamed(name string) *model {
 	}
 	m = &model{served: make([]bool, len(b.backends))}
 	b.models[name] = m
-	for t := b.queue.first(); t != nil; t = b.queue.after(t) {
-		t.learn(name, m)
-	}
-	for _, be := range b.backends {
-		for t := be.running.head; t != nil; t = t.next {
-			t.learn(name, m)
+	learn := func(t *Ticket) {
+		if t.Model == name {
+			t.model = m
 		}
+	}
+	b.queue.each(learn)
+	for _, be := range b.backends {
+		be.running.each(learn)
 	}
 	return m
 }
 
-func (t *Ticket) learn(name string, m *model) {
-	if t.Model == name {
-		t.model = m
+func (b *Balancer) modelOf(t *Ticket) *model {
+	if m := b.models[t.Model]; m != nil {
+		return m
 	}
+	return &b.unlisted
 }
 
 func (be *backend) serves(t *Ticket) bool {
-	return !be.listed || t.model != nil && t.model.served[be.index]
+	return !be.listed || t.model.served[be.index]
 }
 
 // usable says that new work may go to it, room or not.

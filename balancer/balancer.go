@@ -29,6 +29,8 @@ type Balancer struct {
 	backends []*backend
 	byName   map[string]*backend
 	models   map[string]*model
+	unlisted model // stands for all names that nobody listed
+	walk     uint  // number of the last look through the queue
 
 	queue      queue
 	inProgress int // tickets that arrived and are not over
@@ -54,6 +56,7 @@ func New(cfg Config, seed uint64) *Balancer {
 		random: rand.New(rand.NewPCG(seed, 0)),
 		byName: make(map[string]*backend, len(cfg.Backends)),
 		models: make(map[string]*model),
+		queue:  newQueue(),
 	}
 	b.choose = choosers[b.cfg.Policy]
 	for i, c := range cfg.Backends {
@@ -61,6 +64,7 @@ func New(cfg Config, seed uint64) *Balancer {
 		b.backends = append(b.backends, be)
 		b.byName[c.Name] = be
 	}
+	b.unlisted.served = make([]bool, len(b.backends))
 	return b
 }
 
@@ -71,7 +75,7 @@ func New(cfg Config, seed uint64) *Balancer {
 // A ticket that is over may arrive again.
 func (b *Balancer) Arrive(now time.Time, t *Ticket) []Effect {
 	b.begin()
-	t.arrive(now, b.models[t.Model])
+	t.arrive(now, b.modelOf(t))
 	b.inProgress++
 	switch be := b.choose(b, t); {
 	case be != nil:
@@ -81,11 +85,23 @@ func (b *Balancer) Arrive(now time.Time, t *Ticket) []Effect {
 	case !t.until.After(now):
 		b.refuse(t, ErrQueueTimeout)
 	case b.queue.len() >= b.cfg.MaxQueue:
-		b.refuse(t, ErrQueueFull)
+		b.squeeze(now, t)
 	default:
 		b.queue.add(now, t)
 	}
 	return b.settle(now)
+}
+
+// squeeze lets a ticket into a full queue in the place of another, or refuses it.
+func (b *Balancer) squeeze(now time.Time, t *Ticket) {
+	out := b.queue.displaced(t)
+	if out == nil {
+		b.refuse(t, ErrQueueFull)
+		return
+	}
+	b.queue.remove(out)
+	b.refuse(out, ErrQueueFull)
+	b.queue.add(now, t)
 }
 
 // Cancel ends a ticket whose caller left, waiting or running. A ticket that is
@@ -181,19 +197,39 @@ func (b *Balancer) settle(now time.Time) []Effect {
 
 // dispatch starts waiting tickets while there is room.
 func (b *Balancer) dispatch(now time.Time) {
-	var stuck *model // a model that found no room in this walk
-	for t := b.queue.first(); t != nil && b.anyRoom(); {
-		next := b.queue.after(t)
-		if t.model == nil || t.model != stuck {
-			if be := b.choose(b, t); be != nil {
-				b.queue.remove(t)
-				b.start(now, be, t)
-			} else if t.attempts == 0 {
-				stuck = t.model
-			}
-		}
-		t = next
+	if b.queue.len() == 0 {
+		return
 	}
+	b.walk++
+	b.queue.front.each(func(t *Ticket) {
+		if be := b.choose(b, t); be != nil {
+			b.queue.remove(t)
+			b.start(now, be, t)
+		}
+	})
+	for c := range b.queue.schedules {
+		for b.anyRoom() && b.startNext(now, &b.queue.schedules[c]) {
+		}
+	}
+}
+
+// startNext starts the ticket of one class whose turn it is, of those that find
+// room.
+func (b *Balancer) startNext(now time.Time, s *schedule) bool {
+	for i, f := range s.flows {
+		for t := f.line.head; t != nil; t = t.next {
+			if t.model.full == b.walk {
+				continue
+			}
+			if be := b.choose(b, t); be != nil {
+				b.queue.serve(i, t)
+				b.start(now, be, t)
+				return true
+			}
+			t.model.full = b.walk
+		}
+	}
+	return false
 }
 
 func (b *Balancer) start(now time.Time, be *backend, t *Ticket) {
@@ -228,24 +264,20 @@ func (b *Balancer) end(t *Ticket) {
 
 // expire refuses what waited until its deadline.
 func (b *Balancer) expire(now time.Time) {
-	for t := b.queue.first(); t != nil; {
-		next := b.queue.after(t)
+	b.queue.each(func(t *Ticket) {
 		if !t.until.After(now) {
 			b.queue.remove(t)
 			b.refuse(t, t.reason(ErrQueueTimeout))
 		}
-		t = next
-	}
+	})
 }
 
 // refuseHopeless refuses what waits for backends that will not come.
 func (b *Balancer) refuseHopeless() {
-	for t := b.queue.first(); t != nil; {
-		next := b.queue.after(t)
+	b.queue.each(func(t *Ticket) {
 		if !b.hope(t) {
 			b.queue.remove(t)
 			b.refuse(t, t.reason(ErrNoBackend))
 		}
-		t = next
-	}
+	})
 }

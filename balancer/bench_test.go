@@ -50,6 +50,61 @@ func BenchmarkDoneWithAQueue(b *testing.B) {
 	}
 }
 
+// BenchmarkDoneWithManyTenants is the same with each ticket of another tenant,
+// weighing 1 to 4.
+func BenchmarkDoneWithManyTenants(b *testing.B) {
+	for _, n := range []int{10, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			turn := manyTenants(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				turn()
+			}
+		})
+	}
+}
+
+// manyTenants returns a function that ends the oldest of the tickets of a full
+// pool, and lets it arrive again.
+func manyTenants(n int) (turn func()) {
+	pool, now := benchPool(16, 16*64-1)
+	ring := make([]*balancer.Ticket, 1001)
+	for i := range ring {
+		ring[i] = &balancer.Ticket{Tenant: fmt.Sprint(i % n), Weight: float64(1 + i%n%4), Model: "ocr", Deadline: now.Add(time.Hour)}
+	}
+	var running []*balancer.Ticket
+	start := func(effects []balancer.Effect) {
+		for _, e := range effects {
+			if e.Kind == balancer.Start {
+				running = append(running, e.Ticket)
+			}
+		}
+	}
+	for _, t := range ring {
+		start(pool.Arrive(now, t))
+	}
+	return func() {
+		now = now.Add(time.Millisecond)
+		t := running[0]
+		running = append(running[:0], running[1:]...)
+		start(pool.Done(now, t, balancer.Success, false))
+		t.Deadline = now.Add(time.Hour)
+		start(pool.Arrive(now, t))
+	}
+}
+
+func TestDecision_AllocatesNothingWithAQueue(t *testing.T) {
+	for _, tenants := range []int{1, 10, 1000} {
+		turn := manyTenants(tenants)
+		for range 20000 {
+			turn()
+		}
+		if n := testing.AllocsPerRun(5000, turn); n != 0 {
+			t.Errorf("%d tenants: %v allocations a request", tenants, n)
+		}
+	}
+}
+
 // TestDecision_AllocatesNothing proves it for the benchmark's steady state.
 func TestDecision_AllocatesNothing(t *testing.T) {
 	pool, now := benchPool(16, 16*32)

@@ -3,12 +3,17 @@ package balancer
 import "time"
 
 // queue holds the waiting tickets in the order in which they start: first what
-// was taken back from a backend, then class by class, each first come first
-// served. A walk by first and after may remove the ticket it stands on once it
-// has asked for the next one.
+// was taken back from a backend, first come first served, then class by class
+// what is new, as the class's schedule shares it out.
 type queue struct {
-	lines [1 + classes]line
-	count [classes]int
+	front     line
+	schedules [classes]schedule
+	tenants   tenants
+	count     [classes]int // the front included
+}
+
+func newQueue() queue {
+	return queue{tenants: tenants{byName: make(map[string]*tenant)}}
 }
 
 func (q *queue) len() int {
@@ -19,87 +24,94 @@ func (q *queue) len() int {
 	return n
 }
 
-// add appends a new ticket to its class.
-func (q *queue) add(now time.Time, t *Ticket) { q.put(now, t, &q.lines[1+t.Class]) }
+// add takes in a new ticket.
+func (q *queue) add(now time.Time, t *Ticket) {
+	q.put(now, t)
+	f := q.flow(t)
+	f.tenant.weight = t.weight()
+	f.line.push(t)
+	q.schedules[t.Class].enter(f)
+}
 
 // addBack puts a ticket that was started before ahead of all new ones.
-func (q *queue) addBack(now time.Time, t *Ticket) { q.put(now, t, &q.lines[0]) }
+func (q *queue) addBack(now time.Time, t *Ticket) {
+	q.put(now, t)
+	q.front.push(t)
+}
 
-func (q *queue) put(now time.Time, t *Ticket, l *line) {
+func (q *queue) put(now time.Time, t *Ticket) {
 	t.phase = queued
 	t.since = now
-	l.push(t)
 	q.count[t.Class]++
 }
 
+func (q *queue) flow(t *Ticket) *flow { return &q.tenants.named(t.Tenant).flows[t.Class] }
+
+// remove takes out a ticket wherever it stands.
 func (q *queue) remove(t *Ticket) {
-	t.line.remove(t)
 	q.count[t.Class]--
+	if t.line == &q.front {
+		q.front.remove(t)
+		return
+	}
+	f := q.flow(t)
+	f.line.remove(t)
+	q.schedules[t.Class].leave(f)
 }
 
-func (q *queue) first() *Ticket { return q.firstFrom(0) }
+// serve takes out a ticket of the flow at index i of its class to be started.
+func (q *queue) serve(i int, t *Ticket) {
+	q.schedules[t.Class].serve(i, t.charge())
+	q.remove(t)
+}
 
-func (q *queue) firstFrom(i int) *Ticket {
-	for ; i < len(q.lines); i++ {
-		if q.lines[i].head != nil {
-			return q.lines[i].head
+// displaced is the ticket that gives its place in a full queue to t; nil where
+// t finds none. It is the newest one, in the least urgent class, of the tenant
+// that takes most of the queue for its weight, where that is more than t's
+// tenant would take then. So one tenant can fill the queue and keeps nobody out
+// by it. A tenant always has one place; and within one tenant what is urgent
+// takes the place of what is not.
+func (q *queue) displaced(t *Ticket) *Ticket {
+	var most *tenant
+	for c := range q.schedules {
+		for _, f := range q.schedules[c].flows {
+			if tn := f.tenant; tn.waiting() > 1 && (most == nil || tn.load() > most.load()) {
+				most = tn
+			}
 		}
+	}
+	own, has := q.tenants.byName[t.Tenant], 0
+	if own != nil {
+		has = own.waiting()
+	}
+	switch {
+	case most == nil:
+		return nil
+	case most == own && most.newest().Class > t.Class,
+		most != own && (has == 0 || float64(has+1)/t.weight() < most.load()):
+		return most.newest()
 	}
 	return nil
 }
 
-func (q *queue) after(t *Ticket) *Ticket {
-	if t.next != nil {
-		return t.next
-	}
-	for i := range q.lines {
-		if t.line == &q.lines[i] {
-			return q.firstFrom(i + 1)
+// each calls visit for all tickets; it may remove the one it is given.
+func (q *queue) each(visit func(*Ticket)) {
+	q.front.each(visit)
+	for c := range q.schedules {
+		s := &q.schedules[c]
+		for i := len(s.flows) - 1; i >= 0; i = min(i, len(s.flows)) - 1 { // from behind: flows may go with their last ticket
+			s.flows[i].line.each(visit)
 		}
 	}
-	return nil
 }
 
 // oldestWait is how long the ticket that waits longest has waited.
 func (q *queue) oldestWait(now time.Time) time.Duration {
-	var oldest time.Duration
-	for i := range q.lines {
-		if t := q.lines[i].head; t != nil {
-			oldest = max(oldest, now.Sub(t.since))
+	oldest := q.front.age(now)
+	for c := range q.schedules {
+		for _, f := range q.schedules[c].flows {
+			oldest = max(oldest, f.line.age(now))
 		}
 	}
 	return oldest
-}
-
-// line is a linked list through the tickets themselves, so that nothing is
-// allocated. A ticket is in at most one.
-type line struct {
-	head, tail *Ticket
-	n          int
-}
-
-func (l *line) push(t *Ticket) {
-	t.line, t.prev, t.next = l, l.tail, nil
-	if l.tail == nil {
-		l.head = t
-	} else {
-		l.tail.next = t
-	}
-	l.tail = t
-	l.n++
-}
-
-func (l *line) remove(t *Ticket) {
-	if t.prev == nil {
-		l.head = t.next
-	} else {
-		t.prev.next = t.next
-	}
-	if t.next == nil {
-		l.tail = t.prev
-	} else {
-		t.next.prev = t.prev
-	}
-	t.line, t.prev, t.next = nil, nil, nil
-	l.n--
 }

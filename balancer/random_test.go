@@ -21,7 +21,9 @@ type shadow struct {
 	order   []*balancer.Ticket         // those in progress, for a random pick
 	serves  map[string]map[string]bool // nil: everything
 	probes  map[string]int             // started and not ended
+	arrived int
 	ends    int
+	fulls   int // tickets displaced from a full queue
 	moves   int
 	retries int
 }
@@ -29,13 +31,14 @@ type shadow struct {
 // fate is what became of a ticket so far.
 type fate struct {
 	place     int    // in order
+	number    int    // of arrival
 	at        string // "" while it waits
 	visited   []string
 	committed bool
 }
 
 func TestBalancer_KeepsItsBooksUnderRandomEvents(t *testing.T) {
-	moves, retries := 0, 0
+	moves, retries, fulls := 0, 0, 0
 	for seed := range uint64(40) {
 		policy := []balancer.Policy{balancer.LeastLoaded, balancer.RoundRobin}[seed%2]
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -43,10 +46,11 @@ func TestBalancer_KeepsItsBooksUnderRandomEvents(t *testing.T) {
 			s.run(5000)
 			moves += s.moves
 			retries += s.retries
+			fulls += s.fulls
 		})
 	}
-	if moves < 50 || retries < 1000 {
-		t.Errorf("the schedules are too tame: %d moves, %d retries asked for", moves, retries)
+	if moves < 50 || retries < 1000 || fulls < 100 {
+		t.Errorf("the schedules are too tame: %d moves, %d retries asked for, %d displaced", moves, retries, fulls)
 	}
 }
 
@@ -118,11 +122,15 @@ func (s *shadow) any() *balancer.Ticket {
 
 func (s *shadow) arrive() {
 	t := &balancer.Ticket{
+		Tenant:   []string{"a", "a", "a", "b", "c"}[s.random.IntN(5)],
+		Weight:   float64(s.random.IntN(4)),
+		Cost:     float64(s.random.IntN(3) * 500),
 		Class:    balancer.Class(s.random.IntN(2)),
 		Model:    []string{"x", "y", "z"}[s.random.IntN(3)],
 		Deadline: s.now.Add(time.Duration(s.random.IntN(5000)-100) * time.Millisecond),
 	}
-	s.tickets[t] = &fate{place: len(s.order)}
+	s.arrived++
+	s.tickets[t] = &fate{place: len(s.order), number: s.arrived}
 	s.order = append(s.order, t)
 	s.apply(s.b.Arrive(s.now, t))
 }
@@ -210,6 +218,9 @@ func (s *shadow) apply(effects []balancer.Effect) {
 			if f.at != "" || e.Err == nil {
 				s.Fatalf("refused with %v while on %q", e.Err, f.at)
 			}
+			if e.Err == balancer.ErrQueueFull && f.number != s.arrived {
+				s.displaced(e.Ticket, f)
+			}
 			s.forget(e.Ticket)
 		}
 	}
@@ -231,10 +242,47 @@ func (s *shadow) start(e balancer.Effect, f *fate, be balancer.BackendStatus) {
 			s.Fatalf("started on %s for the second time", v)
 		}
 	}
+	if len(f.visited) == 0 {
+		s.checkTurn(e.Ticket, f)
+	}
 	f.at = e.Backend
 	f.visited = append(f.visited, e.Backend)
 	if len(f.visited) != e.Attempt || e.Attempt > 3 {
 		s.Fatalf("attempt %d after %d", e.Attempt, len(f.visited))
+	}
+}
+
+// checkTurn fails where a new ticket starts though one like it comes first: of
+// a more urgent class, or of the same tenant and older.
+func (s *shadow) checkTurn(t *balancer.Ticket, f *fate) {
+	s.Helper()
+	for other, o := range s.tickets {
+		if o.at != "" || len(o.visited) > 0 || other.Model != t.Model {
+			continue
+		}
+		if other.Class < t.Class || other.Class == t.Class && other.Tenant == t.Tenant && o.number < f.number {
+			s.Fatalf("%+v started before %+v", t, other)
+		}
+	}
+}
+
+// displaced fails where a ticket lost its place that had a better right to it
+// than the one that arrived.
+func (s *shadow) displaced(t *balancer.Ticket, f *fate) {
+	s.Helper()
+	s.fulls++
+	same := 0
+	for other, o := range s.tickets {
+		if o.at != "" || len(o.visited) > 0 || other.Tenant != t.Tenant || o.number == s.arrived {
+			continue
+		}
+		same++
+		if other.Class > t.Class || other.Class == t.Class && o.number > f.number {
+			s.Fatalf("displaced %+v and not the newer or less urgent %+v", t, other)
+		}
+	}
+	if len(f.visited) > 0 || same < 2 {
+		s.Fatalf("displaced one of %d after %d attempts", same, len(f.visited))
 	}
 }
 

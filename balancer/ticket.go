@@ -20,13 +20,13 @@ const maxAttempts = 3
 type Ticket struct {
 	Tenant   string
 	Class    Class
-	Weight   float64   // share within the class, 0 means 1
-	Cost     float64   // expected work in output tokens, 0 means unknown
+	Weight   float64   // the tenant's share within the class, from 0.01 to 100; 0 means 1
+	Cost     float64   // expected work in output tokens, 0 means unknown: that of a usual page
 	Model    string    // the name the backend serves it under
 	Deadline time.Time // when waiting for the first start ends; a later wait may last as long as this one could
 
 	phase    phase
-	model    *model        // nil where no backend listed Model
+	model    *model
 	patience time.Duration // Deadline as seen from Arrive
 	until    time.Time     // when the present wait ends
 	since    time.Time     // when the present wait or attempt began
@@ -81,6 +81,30 @@ func (t *Ticket) over() {
 	t.phase = idle
 	t.model, t.backend = nil, nil
 	t.tried = [maxAttempts]*backend{}
+}
+
+// Limits of what one start may be charged, so that no weight and no estimate
+// shuts anybody out or lets anybody through for nothing.
+const (
+	minWeight, maxWeight = 0.01, 100
+	minCost, maxCost     = 1, 1e5
+	usualCost            = 700 // median of the simulated pages
+)
+
+func (t *Ticket) weight() float64 {
+	if !(t.Weight > 0) { // not a number is not a share either
+		return 1
+	}
+	return min(max(t.Weight, minWeight), maxWeight)
+}
+
+// charge is what a start of the ticket costs its tenant.
+func (t *Ticket) charge() float64 {
+	cost := float64(usualCost)
+	if t.Cost > 0 {
+		cost = min(max(t.Cost, minCost), maxCost)
+	}
+	return cost / t.weight()
 }
 
 func (t *Ticket) hasTried(be *backend) bool {

@@ -1,0 +1,53 @@
+package balancer
+
+import "time"
+
+// line is a linked list through the tickets themselves, so that nothing is
+// allocated. A ticket is in at most one.
+type line struct {
+	head, tail *Ticket
+	n          int
+}
+
+func (l *line) push(t *Ticket) {
+	t.line, t.prev, t.next = l, l.tail, nil
+	if l.tail == nil {
+		l.head = t
+	} else {
+		l.tail.next = t
+	}
+	l.tail = t
+	l.n++
+}
+
+func (l *line) remove(t *Ticket) {
+	if t.prev == nil {
+		l.head = t.next
+	} else {
+		t.prev.next = t.next
+	}
+	if t.next == nil {
+		l.tail = t.prev
+	} else {
+		t.next.prev = t.prev
+	}
+	t.line, t.prev, t.next = nil, nil, nil
+	l.n--
+}
+
+// each calls visit for all tickets; it may remove the one it is given.
+func (l *line) each(visit func(*Ticket)) {
+	for t := l.head; t != nil; {
+		next := t.next
+		visit(t)
+		t = next
+	}
+}
+
+// age is how long the first ticket has waited.
+func (l *line) age(now time.Time) time.Duration {
+	if l.head == nil {
+		return 0
+	}
+	return now.Sub(l.head.since)
+}
