@@ -179,8 +179,8 @@ func TestSchedule_ForgetsTenantsOfWhichNothingWaits(t *testing.T) {
 	s.queueUp(10, "stays", 0.01, 1e9)
 	most := 0
 	for i := range 3 * balancer.MaxFlows {
-		s.queueUp(3, fmt.Sprint(i), 0.01, 1e9)
-		s.serve(&running, 3)
+		s.queueUp(1, fmt.Sprint(i), 0.01, 1e9)
+		s.serve(&running, 1)
 		most = max(most, s.b.Remembered())
 	}
 	if limit := balancer.MaxFlows + 64; most > limit {
@@ -217,15 +217,15 @@ func TestQueue_OneTenantCannotFillItForOthers(t *testing.T) {
 	s.wants("the queue is full") // its own
 	for i := range 6 {
 		s.queueUp(1, "guest", 1, 0)
-		if i < 5 {
-			s.refused(flood[11-i], balancer.ErrQueueFull) // the newest first
-		}
+		s.refused(flood[11-i], balancer.ErrQueueFull) // the newest first
 	}
-	s.wants("the queue is full") // six of each would only change sides
+	guest := s.of("guest", 1)
+	s.do(s.b.Arrive(s.now, guest))
+	s.refused(guest, balancer.ErrQueueFull) // more than half is not to be had
+	s.queueUp(2, "light", 0.01, 0)
 	for i := range 3 {
 		s.queueUp(1, fmt.Sprint("late", i), 1, 0)
 	}
-	s.queueUp(2, "light", 0.01, 0)
 	st := s.b.Status(s.now)
 	if st.Queued[balancer.Interactive] != 12 {
 		t.Errorf("%d wait, want 12", st.Queued[balancer.Interactive])
