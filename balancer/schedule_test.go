@@ -204,11 +204,11 @@ func TestSchedule_ForgetsTenantsOfWhichNothingWaits(t *testing.T) {
 }
 
 func TestQueue_OneTenantCannotFillItForOthers(t *testing.T) {
-	s := newScene(t, balancer.Config{MaxQueue: 12}, 1, 1)
+	s := newScene(t, balancer.Config{MaxQueue: 13}, 1, 1)
 	s.fill(1)
 	s.effects = nil
 	var flood []*balancer.Ticket
-	for range 12 {
+	for range 13 {
 		flood = append(flood, s.of("flood", 1))
 		s.do(s.b.Arrive(s.now, flood[len(flood)-1]))
 	}
@@ -217,18 +217,18 @@ func TestQueue_OneTenantCannotFillItForOthers(t *testing.T) {
 	s.wants("the queue is full") // its own
 	for i := range 6 {
 		s.queueUp(1, "guest", 1, 0)
-		s.refused(flood[11-i], balancer.ErrQueueFull) // the newest first
+		s.refused(flood[12-i], balancer.ErrQueueFull) // the newest first
 	}
 	guest := s.of("guest", 1)
 	s.do(s.b.Arrive(s.now, guest))
-	s.refused(guest, balancer.ErrQueueFull) // more than half is not to be had
+	s.refused(guest, balancer.ErrQueueFull) // seven to six would only change sides
 	s.queueUp(2, "light", 0.01, 0)
 	for i := range 3 {
 		s.queueUp(1, fmt.Sprint("late", i), 1, 0)
 	}
 	st := s.b.Status(s.now)
-	if st.Queued[balancer.Interactive] != 12 {
-		t.Errorf("%d wait, want 12", st.Queued[balancer.Interactive])
+	if st.Queued[balancer.Interactive] != 13 {
+		t.Errorf("%d wait, want 13", st.Queued[balancer.Interactive])
 	}
 	s.effects = nil
 	s.b.Probe(s.now, "a", balancer.ProbeStarted)
@@ -239,7 +239,7 @@ func TestQueue_OneTenantCannotFillItForOthers(t *testing.T) {
 	for _, e := range s.effects {
 		waited[e.Ticket.Tenant]++
 	}
-	if want := map[string]int{"flood": 4, "guest": 4, "late0": 1, "late1": 1, "late2": 1, "light": 1}; fmt.Sprint(waited) != fmt.Sprint(want) {
+	if want := map[string]int{"flood": 4, "guest": 5, "late0": 1, "late1": 1, "late2": 1, "light": 1}; fmt.Sprint(waited) != fmt.Sprint(want) {
 		t.Errorf("waited: %v, want %v", waited, want)
 	}
 }
