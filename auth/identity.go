@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 )
@@ -39,6 +40,22 @@ type Identity struct {
 	owner   *scope // the tenant, or one address of the anonymous one
 	key     *scope // nil for an anonymous caller
 }
+
+// Expects is how many tokens so many answers to a request will probably have,
+// by the tenant's own history; most bounds each of them where it is not 0.
+func (id *Identity) Expects(answers int, most int64) int64 {
+	each := int64(math.Ceil(id.account.answers.expects()))
+	if most > 0 {
+		each = min(each, most)
+	}
+	return each * int64(max(1, answers))
+}
+
+// Learn notes how many tokens a whole answer had.
+func (id *Identity) Learn(tokens int64) { id.account.answers.learn(tokens) }
+
+// Used is what the tenant has used of its month's quota.
+func (g *Gate) Used(id *Identity) Used { return id.account.month.used(g.now()) }
 
 // canonical returns the address that a peer is counted by: an IPv4 address
 // itself, an IPv6 address its /64, which is what one customer commonly has.

@@ -50,19 +50,19 @@ func (s *MemoryStore) Take(_ context.Context, claims []Claim, standings []limite
 	windows := space[:0]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	second := s.tick()
-	verdict := Verdict{At: s.epoch.Add(s.latest), Refused: -1}
+	now := s.tick()
+	verdict := Verdict{At: s.epoch.Add(now), Refused: -1}
 	for i := range claims {
 		claim := &claims[i]
-		w := s.window(claim.Key, second)
+		w := s.window(claim.Key, now)
 		windows = append(windows, w)
-		fits, ever := w.fits(claim.Count, claim.Rate.Limit)
-		if ever && fits == second {
+		at, ever := w.fits(now, claim.Count, claim.Rate.Limit)
+		if ever && at == now {
 			continue
 		}
 		wait := time.Minute
 		if ever {
-			wait = s.until(fits)
+			wait = wholeMillis(at - now)
 		}
 		if verdict.Refused < 0 || wait > verdict.RetryAfter || !ever {
 			verdict.Refused, verdict.RetryAfter = i, wait
@@ -70,7 +70,7 @@ func (s *MemoryStore) Take(_ context.Context, claims []Claim, standings []limite
 	}
 	for i, w := range windows {
 		if verdict.Refused < 0 {
-			w.charge(claims[i].Count)
+			w.charge(now, claims[i].Count)
 		}
 		standings[i] = s.standing(w, claims[i].Rate)
 	}
@@ -84,13 +84,13 @@ const maxClaims = 12
 func (s *MemoryStore) Settle(_ context.Context, claims []Claim, at time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	second, charged := s.tick(), int64(at.Sub(s.epoch)/time.Second)
+	now, charged := s.tick(), int64(at.Sub(s.epoch)/time.Second)
 	for i := range claims {
 		claim := &claims[i]
 		if claim.Count >= 0 {
-			s.window(claim.Key, second).charge(claim.Count)
+			s.window(claim.Key, now).charge(now, claim.Count)
 		} else if w, ok := s.windows.Get(claim.Key); ok {
-			w.advance(second)
+			w.advance(now)
 			w.refund(charged, -claim.Count)
 		}
 	}
@@ -130,28 +130,29 @@ func (s *MemoryStore) inspect(key string, rate limiter.Rate, change func(*window
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	second := s.tick()
+	now := s.tick()
 	w, ok := s.windows.Get(key)
 	if !ok {
-		w = &window{second: second} // not kept: looking costs no memory
+		w = new(window) // not kept: looking costs no memory
 	}
-	w.advance(second)
+	w.advance(now)
 	change(w)
 	return s.standing(w, rate), nil
 }
 
-// tick reads the clock and returns the second in progress. The caller holds mu.
-func (s *MemoryStore) tick() int64 {
+// tick reads the clock: the time since epoch. The caller holds mu.
+func (s *MemoryStore) tick() time.Duration {
 	s.latest = max(s.latest, s.now().Sub(s.epoch))
-	return int64(s.latest / time.Second)
+	return s.latest
 }
 
-// window returns a limit's window as it is in the given second. The caller holds mu.
-func (s *MemoryStore) window(key string, second int64) *window {
+// window returns a limit's window as it is now. The caller holds mu.
+func (s *MemoryStore) window(key string, now time.Duration) *window {
 	if w, ok := s.windows.Get(key); ok {
-		w.advance(second)
+		w.advance(now)
 		return w
 	}
+	second := int64(now / time.Second)
 	s.forget(second)
 	w := &window{second: second}
 	s.windows.Add(key, w)
@@ -174,23 +175,17 @@ func (s *MemoryStore) forget(second int64) {
 // standing returns where a limit stands. Reset is the Unix second from which
 // the whole limit is free again, rounded up. The caller holds mu.
 func (s *MemoryStore) standing(w *window, rate limiter.Rate) limiter.Context {
-	reset := s.latest
-	if w.total > 0 {
-		reset += s.until(w.emptyAt())
-	}
 	return limiter.Context{
 		Limit:     rate.Limit,
 		Remaining: max(0, rate.Limit-w.total),
-		Reset:     (s.epoch.UnixNano() + int64(reset+time.Second-1)) / int64(time.Second),
+		Reset:     (s.epoch.UnixNano() + int64(w.emptyAt(s.latest)+time.Second-1)) / int64(time.Second),
 		Reached:   w.total > rate.Limit,
 	}
 }
 
-// until returns the time left until a later second begins, rounded up to whole
-// milliseconds. The caller holds mu.
-func (s *MemoryStore) until(second int64) time.Duration {
-	left := time.Duration(second)*time.Second - s.latest
-	return (left + time.Millisecond - 1).Truncate(time.Millisecond)
+// wholeMillis rounds up.
+func wholeMillis(d time.Duration) time.Duration {
+	return (d + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 
 func checkRate(rate limiter.Rate) error {

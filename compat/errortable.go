@@ -80,12 +80,23 @@ func NotServed() *Error {
 }
 
 // RateLimited is the answer to a tenant that is too fast. kind is what ran
-// out: "requests" or "tokens". Longer than a minute nobody is told to wait: the
-// Node SDK takes that for a mistake and tries again within half a second.
+// out, such as "requests" or "tokens".
 func RateLimited(kind string, retryAfter time.Duration) *Error {
-	retryAfter = min(atLeastASecond(retryAfter), time.Minute)
+	retryAfter = max(retryAfter, time.Millisecond)
 	return &Error{Status: 429, Type: kind, Code: "rate_limit_exceeded", RetryAfter: retryAfter,
 		Message: fmt.Sprintf("Rate limit reached for %s. Please try again in %s.", kind, retryAfter)}
+}
+
+// AboveLimit is the answer to a request that asks for more than the limit
+// itself: it cannot be admitted, however long its sender waits.
+func AboveLimit(kind string) *Error {
+	return &Error{Status: 429, Type: kind, Code: "rate_limit_exceeded", NoRetry: true,
+		Message: fmt.Sprintf("Request too large: it asks for more %s than the limit per minute.", kind)}
+}
+
+// RouteNotAllowed is the answer to a key that may not use the route.
+func RouteNotAllowed() *Error {
+	return &Error{Status: 403, Type: invalidRequest, Code: "insufficient_permissions", Message: "You have insufficient permissions for this operation."}
 }
 
 // QuotaExceeded is the answer to a tenant whose quota is used up. Without

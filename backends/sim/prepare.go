@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"strings"
+
+	"ocrmux/vision"
 )
 
 // prepare is vLLM's front end: it checks the request, decodes the image, and
@@ -68,7 +70,7 @@ func (s *Server) measure(c *call) error {
 	for _, p := range c.pages {
 		image := 0
 		if p.Image != nil {
-			image = visionOf(s.cfg.Model).imageTokens(p.Size)
+			image = vision.Of(s.cfg.Model).Tokens(p.Size.X, p.Size.Y)
 		}
 		tokens := 1 + image + countTokens(strings.ReplaceAll(p.Prompt, placeholder, ""))
 		c.work.tokens.Prompt += int64(tokens)

@@ -115,6 +115,32 @@ func RateLimited(retryAfter time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Message: "請求過於頻繁，請稍後再試", RetryAfter: retryAfter}
 }
 
+// BatchTooLarge is the answer to a batch that does not fit under the caller's
+// limits as a whole, where fit of its images would.
+func BatchTooLarge(images, fit int, retryAfter time.Duration) *Error {
+	return &Error{
+		Status:     http.StatusTooManyRequests,
+		Message:    "此批次共 " + strconv.Itoa(images) + " 張圖片，目前的額度只能再處理 " + strconv.Itoa(fit) + " 張，整批未處理",
+		RetryAfter: retryAfter,
+		more:       object{"images": images, "images_allowed": fit},
+	}
+}
+
+// AboveLimit is the answer to an upload that asks for more than the limit itself.
+func AboveLimit() *Error {
+	return &Error{Status: http.StatusTooManyRequests, Message: "請求超過此 API 金鑰的額度上限，重試無效"}
+}
+
+// QuotaExceeded is the answer to a caller whose month is used up.
+func QuotaExceeded() *Error {
+	return &Error{Status: http.StatusTooManyRequests, Message: "本月額度已用完，請聯絡管理員"}
+}
+
+// RouteNotAllowed is the answer to a key that may not use the route.
+func RouteNotAllowed() *Error {
+	return &Error{Status: http.StatusForbidden, Message: "此 API 金鑰無權使用此路徑"}
+}
+
 // Compressed is the answer to a body with a content encoding.
 func Compressed() *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Message: "不支援壓縮的請求內容"}

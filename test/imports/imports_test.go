@@ -26,9 +26,10 @@ var allowed = map[string][]string{
 	"compat/grounding": {},
 	"compat/legacy":    {"compat", "compat/grounding"},
 	"usage":            {},
+	"vision":           {},
 	// floor 1
 	"backends":     {"balancer", "compat"},
-	"backends/sim": {"compat"},
+	"backends/sim": {"compat", "vision"},
 	"fetch":        {},
 	// floor 2
 	"completions": {"backends", "balancer", "compat"},
