@@ -37,7 +37,7 @@ func writeFile(t testing.TB, content string) string {
 
 func createKey(t testing.TB, path string, opts auth.KeyOptions) (string, auth.KeyEntry) {
 	t.Helper()
-	key, entry, err := auth.CreateKey(path, pepper, opts)
+	key, entry, err := keyRing(t, path).Create(opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"sync"
+	"time"
 )
 
 // A key reads sk-ocr-<id>-<secret>-<checksum>. The id finds the key's entry, the
@@ -42,6 +43,79 @@ var errMalformed = errors.New("not a key of this router, or mistyped")
 // A slow hash would add nothing to a random secret of 256 bits, and would sell
 // the router's CPU to whoever sends wrong keys.
 type KeyHash [sha256.Size]byte
+
+// KeyEntry is a key as keys.yaml keeps it. Its JSON has no hash; the admin API
+// tells a key as PublicKey.
+type KeyEntry struct {
+	// ID is the part of the key that stands after sk-ocr-.
+	ID string `yaml:"id" json:"id"`
+	// Tenant is the name of the tenant that holds the key.
+	Tenant string `yaml:"tenant" json:"tenant"`
+	// Hash proves the key and does not tell it.
+	Hash KeyHash `yaml:"hash" json:"-"`
+	// Created is for people to read.
+	Created time.Time `yaml:"created,omitempty" json:"created,omitzero"`
+	// Expires is the moment from which the key is refused. Absent means never.
+	Expires time.Time `yaml:"expires,omitempty" json:"expires,omitzero"`
+	// Disabled keys are refused.
+	Disabled bool `yaml:"disabled,omitempty" json:"disabled,omitempty"`
+	// LoopbackOnly keys are refused from any peer but this machine.
+	LoopbackOnly bool `yaml:"loopback_only,omitempty" json:"loopback_only,omitempty"`
+	// Limits bound what this key may do, beside its tenant's: the tighter one counts.
+	Limits Limits `yaml:"limits,omitempty" json:"limits"`
+	// Note is for people to read.
+	Note string `yaml:"note,omitempty" json:"note,omitempty"`
+}
+
+// States of a key, the first of these that holds.
+const (
+	KeyDisabled     = "disabled"
+	KeyExpired      = "expired"
+	KeyLoopbackOnly = "loopback_only"
+	KeyActive       = "active"
+)
+
+// State says whether a key opens anything now.
+func (e KeyEntry) State(now time.Time) string {
+	switch {
+	case e.Disabled:
+		return KeyDisabled
+	case !e.Expires.IsZero() && !now.Before(e.Expires):
+		return KeyExpired
+	case e.LoopbackOnly:
+		return KeyLoopbackOnly
+	}
+	return KeyActive
+}
+
+// PublicKey is what may be told about a key: in the admin API and by the
+// command line. Nothing in it helps to guess the key.
+type PublicKey struct {
+	ID     string `json:"id"`
+	Tenant string `json:"tenant"`
+	// State is KeyDisabled, KeyExpired, KeyLoopbackOnly or KeyActive.
+	State string `json:"state"`
+	// Created and Expires are absent where they are not known, or never.
+	Created      time.Time `json:"created,omitzero"`
+	Expires      time.Time `json:"expires,omitzero"`
+	LoopbackOnly bool      `json:"loopback_only,omitempty"`
+	Note         string    `json:"note,omitempty"`
+	Limits       Limits    `json:"limits"`
+}
+
+// Public returns what may be told about a key, with its state at a moment.
+func (e KeyEntry) Public(now time.Time) PublicKey {
+	return PublicKey{
+		ID:           e.ID,
+		Tenant:       e.Tenant,
+		State:        e.State(now),
+		Created:      e.Created,
+		Expires:      e.Expires,
+		LoopbackOnly: e.LoopbackOnly,
+		Note:         e.Note,
+		Limits:       e.Limits,
+	}
+}
 
 // newKey returns a key and its id.
 func newKey() (plaintext, id string) {

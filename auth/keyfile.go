@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"regexp"
 	"slices"
@@ -23,30 +22,8 @@ const hashScheme = "hmac-sha256:"
 
 // KeyFile is what keys.yaml says: tenants, and the keys that each of them holds.
 type KeyFile struct {
-	Tenants []Tenant   `yaml:"tenants"`
-	Keys    []KeyEntry `yaml:"keys"`
-}
-
-// KeyEntry is a key as keys.yaml keeps it.
-type KeyEntry struct {
-	// ID is the part of the key that stands after sk-ocr-.
-	ID string `yaml:"id"`
-	// Tenant is the name of the tenant that holds the key.
-	Tenant string `yaml:"tenant"`
-	// Hash proves the key and does not tell it.
-	Hash KeyHash `yaml:"hash"`
-	// Created is for people to read.
-	Created time.Time `yaml:"created,omitempty"`
-	// Expires is the moment from which the key is refused. Absent means never.
-	Expires time.Time `yaml:"expires,omitempty"`
-	// Disabled keys are refused.
-	Disabled bool `yaml:"disabled,omitempty"`
-	// LoopbackOnly keys are refused from any peer but this machine.
-	LoopbackOnly bool `yaml:"loopback_only,omitempty"`
-	// Limits bound what this key may do, beside its tenant's: the tighter one counts.
-	Limits Limits `yaml:"limits,omitempty"`
-	// Note is for people to read.
-	Note string `yaml:"note,omitempty"`
+	Tenants []Tenant   `yaml:"tenants" json:"tenants"`
+	Keys    []KeyEntry `yaml:"keys" json:"keys"`
 }
 
 // Load reads a key file. Unknown keys, broken references and values out of range
@@ -133,85 +110,6 @@ func checkEntries(sequence *yaml.Node) error {
 	return nil
 }
 
-// complete sets what is absent to its default and checks the whole. The lines
-// are those of the tenants and keys, in order.
-func (f *KeyFile) complete(tenantLines, keyLines []int) error {
-	tenants := make(map[string]bool, len(f.Tenants))
-	for i := range f.Tenants {
-		t := &f.Tenants[i]
-		if err := t.complete(); err != nil {
-			return fmt.Errorf("line %d: %w", tenantLines[i], err)
-		}
-		if tenants[t.Name] {
-			return fmt.Errorf("line %d: tenant %q stands here a second time", tenantLines[i], t.Name)
-		}
-		tenants[t.Name] = true
-	}
-	ids := make(map[string]bool, len(f.Keys))
-	for i := range f.Keys {
-		k := &f.Keys[i]
-		switch {
-		case !keyIDPattern.MatchString(k.ID):
-			return fmt.Errorf("line %d: id must be %d of the letters and digits that keys are made of", keyLines[i], keyIDLength)
-		case ids[k.ID]:
-			return fmt.Errorf("line %d: key %s stands here a second time", keyLines[i], k.ID)
-		case !k.Limits.valid():
-			return fmt.Errorf("line %d: key %s: a limit must not be negative, and at most %d", keyLines[i], k.ID, int64(maxLimit))
-		case k.Hash == KeyHash{}:
-			return fmt.Errorf("line %d: key %s has no hash", keyLines[i], k.ID)
-		case k.Tenant == AnonymousTenant:
-			return fmt.Errorf("line %d: key %s belongs to tenant %q, which is for callers without a key", keyLines[i], k.ID, k.Tenant)
-		case !tenants[k.Tenant]:
-			return fmt.Errorf("line %d: key %s belongs to tenant %q, which is not in the file", keyLines[i], k.ID, k.Tenant)
-		}
-		ids[k.ID] = true
-	}
-	return nil
-}
-
-var (
-	keyIDPattern = regexp.MustCompile(`^[0-9a-hjkmnp-tv-z]{8}$`)
-	// A name becomes a metric label and part of cache keys: short and printable.
-	tenantNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-)
-
-func (t *Tenant) complete() error {
-	if t.Class == "" {
-		t.Class = ClassInteractive
-	}
-	if t.Weight == 0 {
-		t.Weight = 1
-	}
-	switch {
-	case !tenantNamePattern.MatchString(t.Name):
-		return fmt.Errorf("tenant name %q: 1 to 63 letters, digits, '.', '_' and '-', beginning with a letter or digit", t.Name)
-	case t.Class != ClassInteractive && t.Class != ClassBatch:
-		return fmt.Errorf("tenant %s: class %q is neither %s nor %s", t.Name, t.Class, ClassInteractive, ClassBatch)
-	case !(t.Weight > 0) || math.IsInf(t.Weight, 1): // catches NaN too
-		return fmt.Errorf("tenant %s: weight must be above 0", t.Name)
-	case !t.Limits.valid() || t.Quota.PagesPerMonth < 0 || t.Quota.TokensPerMonth < 0:
-		return fmt.Errorf("tenant %s: a limit or quota must not be negative, and at most %d", t.Name, int64(maxLimit))
-	}
-	for _, route := range t.Routes {
-		if !slices.Contains(Routes, route) {
-			return fmt.Errorf("tenant %s: there is no route %q; there are %s", t.Name, route, strings.Join(Routes, ", "))
-		}
-	}
-	return nil
-}
-
-// maxLimit keeps sums of charges, megapixels in pixels among them, far from overflow.
-const maxLimit = 1_000_000_000
-
-func (l Limits) valid() bool {
-	for _, limit := range []int64{l.RequestsPerMinute, l.ImagesPerMinute, l.MegapixelsPerMinute, l.TokensPerMinute, int64(l.InProgress)} {
-		if limit < 0 || limit > maxLimit {
-			return false
-		}
-	}
-	return true
-}
-
 // entryLines returns the line of each entry of a sequence.
 func entryLines(sequence *yaml.Node) []int {
 	if sequence == nil {
@@ -229,13 +127,20 @@ func topLevel(doc *yaml.Node, name string) (key, value *yaml.Node) {
 	if len(doc.Content) == 0 {
 		return nil, nil
 	}
-	root := doc.Content[0]
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		if key, value := root.Content[i], root.Content[i+1]; key.Value == name {
-			if value.Kind == yaml.AliasNode {
-				value = value.Alias
+	key, value = field(doc.Content[0], name)
+	if value != nil && value.Kind == yaml.AliasNode {
+		value = value.Alias
+	}
+	return key, value
+}
+
+// field returns the name of a mapping's field and its value, or nil.
+func field(mapping *yaml.Node, name string) (key, value *yaml.Node) {
+	if mapping.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(mapping.Content); i += 2 {
+			if mapping.Content[i].Value == name {
+				return mapping.Content[i], mapping.Content[i+1]
 			}
-			return key, value
 		}
 	}
 	return nil, nil
@@ -271,4 +176,102 @@ func (h *KeyHash) UnmarshalYAML(node *yaml.Node) error {
 	}
 	copy(h[:], sum)
 	return nil
+}
+
+func encodeYAML(value any) ([]byte, error) {
+	var out bytes.Buffer
+	encoder := yaml.NewEncoder(&out)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(value); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), encoder.Close()
+}
+
+func nodeOf(value any) (*yaml.Node, error) {
+	node := new(yaml.Node)
+	return node, node.Encode(value)
+}
+
+// changeFields makes the changes between two mappings in a third one, which
+// says the same as the first in other words and keeps them where it can.
+func changeFields(target, before, after *yaml.Node) {
+	for i := 0; i < len(after.Content); i += 2 {
+		name, value := after.Content[i], after.Content[i+1]
+		_, old := field(before, name.Value)
+		_, current := field(target, name.Value)
+		switch {
+		case old != nil && sameNode(old, value):
+		case current == nil:
+			target.Content = append(target.Content, name, value)
+		case old != nil && current.Kind == yaml.MappingNode && old.Kind == yaml.MappingNode && value.Kind == yaml.MappingNode:
+			changeFields(current, old, value)
+		default:
+			head, line, foot := current.HeadComment, current.LineComment, current.FootComment
+			*current = *value
+			current.HeadComment, current.LineComment, current.FootComment = head, line, foot
+		}
+	}
+	for i := 0; i < len(before.Content); i += 2 {
+		name := before.Content[i].Value
+		if key, _ := field(after, name); key != nil {
+			continue
+		}
+		if at := slices.IndexFunc(target.Content, func(n *yaml.Node) bool { return n.Value == name }); at >= 0 {
+			target.Content = slices.Delete(target.Content, at, at+2)
+		}
+	}
+}
+
+func sameNode(a, b *yaml.Node) bool {
+	return a.Kind == b.Kind && a.Tag == b.Tag && a.Value == b.Value && slices.EqualFunc(a.Content, b.Content, sameNode)
+}
+
+// tied reports whether a node has a part that another can refer to, or refers to one.
+func tied(n *yaml.Node) bool {
+	return n.Anchor != "" || n.Kind == yaml.AliasNode || n.Tag == "!!merge" || slices.ContainsFunc(n.Content, tied)
+}
+
+// refers reports whether a part of a node is an alias of one of those.
+func refers(n *yaml.Node, those map[*yaml.Node]bool) bool {
+	return those[n.Alias] || slices.ContainsFunc(n.Content, func(part *yaml.Node) bool { return refers(part, those) })
+}
+
+// collect adds a node and all of its parts.
+func collect(n *yaml.Node, into map[*yaml.Node]bool) {
+	into[n] = true
+	for _, part := range n.Content {
+		collect(part, into)
+	}
+}
+
+// expanded returns a copy of a node with what its aliases and merge keys stand
+// for in their place, and without comments.
+func expanded(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return expanded(n.Alias)
+	}
+	free := &yaml.Node{Kind: n.Kind, Style: n.Style, Tag: n.Tag, Value: n.Value}
+	var merged []*yaml.Node
+	for i, part := range n.Content {
+		switch {
+		case part.Tag == "!!merge":
+		case i%2 == 1 && n.Kind == yaml.MappingNode && n.Content[i-1].Tag == "!!merge":
+			if base := expanded(part); base.Kind == yaml.SequenceNode {
+				merged = append(merged, base.Content...)
+			} else {
+				merged = append(merged, base)
+			}
+		default:
+			free.Content = append(free.Content, expanded(part))
+		}
+	}
+	for _, base := range merged { // what stands in the mapping, or earlier, wins
+		for i := 0; i+1 < len(base.Content); i += 2 {
+			if key, _ := field(free, base.Content[i].Value); key == nil {
+				free.Content = append(free.Content, base.Content[i], base.Content[i+1])
+			}
+		}
+	}
+	return free
 }

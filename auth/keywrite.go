@@ -1,252 +1,340 @@
 package auth
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// KeyOptions describes a key to be created.
-type KeyOptions struct {
-	Tenant       string
-	Expires      time.Time // zero: never
-	LoopbackOnly bool
-	Note         string
+// The lists of a key file.
+const (
+	listTenants = "tenants"
+	listKeys    = "keys"
+)
+
+// errUnusual says that a key file is valid and laid out in a way that an edit
+// cannot follow.
+var errUnusual = errors.New("its layout cannot be edited by a program without a loss")
+
+// keyText is the text of a key file, edited an entry at a time. Lines that an
+// edit does not concern keep every byte: comments cannot be lost from where
+// nothing is written, and the library's own printer does lose some. An entry
+// that is edited is printed anew, with its comments.
+type keyText struct {
+	lines []string // with their ends
+	end   string   // of a line
+	root  *yaml.Node
 }
 
-// NotWrittenError says that a key file could not be written, as on a read-only
-// or single-file mount, and carries what a person can insert instead.
-type NotWrittenError struct {
-	Path string
-	// Entry is the YAML text to insert.
-	Entry string
-	Err   error
+// lineEnd matches what YAML counts as the end of a line.
+var lineEnd = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+
+func newKeyText(content string) (*keyText, error) {
+	t := &keyText{end: "\n"}
+	if strings.Contains(content, "\r\n") {
+		t.end = "\r\n"
+	}
+	from := 0
+	for _, found := range lineEnd.FindAllStringIndex(content, -1) {
+		t.lines = append(t.lines, content[from:found[1]])
+		from = found[1]
+	}
+	if from < len(content) {
+		t.lines = append(t.lines, content[from:])
+	}
+	return t, t.parse()
 }
 
-func (e *NotWrittenError) Error() string {
-	return fmt.Sprintf("%s was not written: %v", e.Path, e.Err)
-}
+func (t *keyText) String() string { return strings.Join(t.lines, "") }
 
-func (e *NotWrittenError) Unwrap() error { return e.Err }
-
-// CreateKey makes a key for a tenant of the key file and adds its entry. Where
-// no file is, it makes one with that tenant, without limits. The plaintext is
-// kept nowhere: show it once. With a *NotWrittenError the key and its entry are
-// returned too, and are good once the entry is inserted.
-func CreateKey(path string, pepper []byte, opts KeyOptions) (plaintext string, entry KeyEntry, err error) {
-	hashers, err := newHashers(pepper)
-	if err != nil {
-		return "", KeyEntry{}, err
+// parse reads the lines again after they have changed.
+func (t *keyText) parse() error {
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(t.String()), &doc); err != nil || len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
+		return errUnusual
 	}
-	plaintext, id := newKey()
-	_, sum, err := hashers.parse(plaintext)
-	if err != nil {
-		return "", KeyEntry{}, err
-	}
-	entry = KeyEntry{
-		ID:           id,
-		Tenant:       opts.Tenant,
-		Hash:         sum,
-		Created:      time.Now().UTC().Truncate(time.Second),
-		Expires:      opts.Expires.UTC().Truncate(time.Second),
-		LoopbackOnly: opts.LoopbackOnly,
-		Note:         opts.Note,
-	}
-	err = editKeyFile(path, func(content []byte) ([]byte, error) { return insertKey(path, content, entry) })
-	var notWritten *NotWrittenError
-	if errors.As(err, &notWritten) {
-		text, encodeErr := encodeYAML([]KeyEntry{entry})
-		notWritten.Entry = string(text)
-		return plaintext, entry, errors.Join(err, encodeErr)
-	}
-	if err != nil {
-		return "", KeyEntry{}, err
-	}
-	return plaintext, entry, nil
-}
-
-// insertKey returns a key file's content with one more key. Content is nil where
-// there is no file yet.
-func insertKey(path string, content []byte, entry KeyEntry) (written []byte, err error) {
-	if content == nil {
-		written, err = encodeYAML(KeyFile{Tenants: []Tenant{{Name: entry.Tenant}}, Keys: []KeyEntry{entry}})
-	} else {
-		written, err = appendKey(path, content, entry)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if _, err := parseKeyFile(path, written); err != nil {
-		return nil, fmt.Errorf("with the new key: %w", err)
-	}
-	return written, nil
-}
-
-// appendKey puts an entry at the end of a file's keys and keeps the comments.
-func appendKey(path string, content []byte, entry KeyEntry) ([]byte, error) {
-	file, err := parseKeyFile(path, content)
-	if err != nil {
-		return nil, err // what is broken is repaired by hand, not written over
-	}
-	if !slices.ContainsFunc(file.Tenants, func(t Tenant) bool { return t.Name == entry.Tenant }) {
-		return nil, fmt.Errorf("tenant %q is not in %s; it has: %s", entry.Tenant, path, tenantNames(file))
-	}
-	var doc, node yaml.Node
-	if err := yaml.Unmarshal(content, &doc); err != nil {
-		return nil, err
-	}
-	if err := node.Encode(entry); err != nil {
-		return nil, err
-	}
-	name, keys := topLevel(&doc, "keys")
-	if keys == nil {
-		name, keys = &yaml.Node{Kind: yaml.ScalarNode, Value: "keys"}, new(yaml.Node)
-		doc.Content[0].Content = append(doc.Content[0].Content, name, keys)
-	}
-	if keys.Kind != yaml.SequenceNode { // "keys:" and nothing, or absent
-		*keys = yaml.Node{Kind: yaml.SequenceNode, HeadComment: keys.HeadComment, LineComment: keys.LineComment, FootComment: keys.FootComment}
-	}
-	if keys.LineComment != "" { // a sequence in lines of its own has no line for it
-		name.LineComment, keys.LineComment = keys.LineComment, ""
-	}
-	keys.Style &^= yaml.FlowStyle
-	keys.Content = append(keys.Content, &node)
-	return encodeYAML(&doc)
-}
-
-func tenantNames(file *KeyFile) string {
-	var names []string
-	for _, t := range file.Tenants {
-		names = append(names, t.Name)
-	}
-	return strings.Join(names, ", ")
-}
-
-func encodeYAML(value any) ([]byte, error) {
-	var out bytes.Buffer
-	encoder := yaml.NewEncoder(&out)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(value); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), encoder.Close()
-}
-
-// editKeyFile replaces a key file's content by what change makes of it (nil
-// where there is no file yet), under a lock that other writers respect. Readers
-// see the old content or the new one, also after a crash. What change returns
-// as an error is returned as it is; what the file system refuses becomes a
-// *NotWrittenError.
-func editKeyFile(path string, change func(content []byte) ([]byte, error)) error {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // the rename replaces the file, not a link to it
-	}
-	unlock, lockErr := lockFile(path + ".lock")
-	if lockErr == nil {
-		defer unlock()
-	}
-	content, err := readKeyFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err == nil && content == nil {
-		content = []byte{}
-	}
-	changed, err := change(content) // before lockErr: a mistake is told as such on a read-only mount too
-	if err != nil {
-		return err
-	}
-	if lockErr == nil {
-		lockErr = replaceFile(path, changed)
-	}
-	if lockErr != nil {
-		return &NotWrittenError{Path: path, Err: lockErr}
-	}
-	if err := syncDirectory(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("%s was written, but may not outlast a power failure: %w", path, err)
-	}
+	t.root = doc.Content[0]
 	return nil
 }
 
-// replaceFile writes beside path, with its owner and mode (0600 where there was
-// no file), and renames.
-func replaceFile(path string, content []byte) (err error) {
-	beside, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
+// insert adds an entry at the end of a list.
+func (t *keyText) insert(list string, entry any) error {
+	node, err := nodeOf(entry)
 	if err != nil {
 		return err
 	}
-	defer func() {
+	if err := t.unfold(list); err != nil {
+		return err
+	}
+	places, err := t.places(list)
+	if err != nil {
+		return err
+	}
+	if len(places) > 0 {
+		last := places[len(places)-1]
+		lines, err := printed(node, last.indent, "- ")
 		if err != nil {
-			beside.Close()
-			os.Remove(beside.Name())
-		}
-	}()
-	if old, statErr := os.Stat(path); statErr == nil {
-		if err := keepOwner(beside, old); err != nil {
 			return err
 		}
+		return t.splice(last.to, last.to, lines)
 	}
-	if _, err := beside.Write(content); err != nil {
-		return err
-	}
-	if err := beside.Sync(); err != nil {
-		return err
-	}
-	if err := beside.Close(); err != nil {
-		return err
-	}
-	return os.Rename(beside.Name(), path)
-}
-
-func keepOwner(f *os.File, old fs.FileInfo) error {
-	if owner, ok := old.Sys().(*syscall.Stat_t); ok {
-		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-			return err
-		}
-	}
-	return f.Chmod(old.Mode().Perm()) // after the owner, who could otherwise lose it
-}
-
-// syncDirectory makes a rename last.
-func syncDirectory(path string) error {
-	dir, err := os.Open(path)
+	indent := t.root.Column - 1
+	lines, err := printed(node, indent+2, "- ")
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	return dir.Sync()
+	if name, _ := field(t.root, list); name != nil {
+		at := t.trim(name.Line-1, t.endOf(name), indent)
+		if isComment(t.lines[at-1]) { // it is the list's, and would look like the entry's
+			lines = append([]string{""}, lines...)
+		}
+		return t.splice(at, at, lines)
+	}
+	at := t.trim(0, len(t.lines), indent)
+	return t.splice(at, at, append([]string{strings.Repeat(" ", indent) + list + ":"}, lines...))
 }
 
-// lockPatience is how long a writer waits for another one.
-const lockPatience = 5 * time.Second
+// replace changes the fields of an entry in which new differs from old.
+func (t *keyText) replace(list string, i int, old, new any) error {
+	before, err := nodeOf(old)
+	if err != nil {
+		return err
+	}
+	after, err := nodeOf(new)
+	if err != nil {
+		return err
+	}
+	p, err := t.detach(list, i)
+	if err != nil {
+		return err
+	}
+	return t.reprint(p, func(entry *yaml.Node) { changeFields(entry, before, after) })
+}
 
-// lockFile takes the lock that the file at path stands for. The system drops it
-// with the process that holds it, and the file stays: removing it would let two
-// writers hold two locks of the same name.
-func lockFile(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+// remove deletes an entry, with the comment that stands right above it.
+func (t *keyText) remove(list string, i int) error {
+	p, err := t.detach(list, i)
+	if err != nil {
+		return err
+	}
+	for p.from > 0 && isComment(t.lines[p.from-1]) && indentation(t.lines[p.from-1]) == p.indent {
+		p.from--
+	}
+	return t.splice(p.from, p.to, nil)
+}
+
+// splice puts lines in the place of others and reads the text again.
+func (t *keyText) splice(from, to int, lines []string) error {
+	for i := range lines {
+		lines[i] += t.end
+	}
+	if from == len(t.lines) && from > 0 && lineEnd.FindString(t.lines[from-1]) == "" {
+		t.lines[from-1] += t.end
+	}
+	t.lines = slices.Replace(t.lines, from, to, lines...)
+	return t.parse()
+}
+
+// place is where an entry, a list or all of a file stands.
+type place struct {
+	node     *yaml.Node
+	from, to int    // lines; to is not part of it
+	indent   int    // of the first line
+	mark     string // "- " before an entry
+}
+
+var dash = regexp.MustCompile(`^ *-\s`)
+
+// places returns where the entries of a list stand. A list that is not in
+// lines of its own is errUnusual.
+func (t *keyText) places(list string) ([]place, error) {
+	name, sequence := field(t.root, list)
+	if sequence == nil || sequence.Kind == yaml.ScalarNode {
+		return nil, nil
+	}
+	if sequence.Kind != yaml.SequenceNode || sequence.Style&yaml.FlowStyle != 0 {
+		return nil, errUnusual
+	}
+	places := make([]place, len(sequence.Content))
+	end := t.endOf(name)
+	for i, node := range slices.Backward(sequence.Content) {
+		from := node.Line - 1 // of its first field; the dash may stand above
+		for from >= name.Line && !dash.MatchString(t.lines[from]) {
+			from--
+		}
+		if from < name.Line {
+			return nil, errUnusual
+		}
+		indent := indentation(t.lines[from])
+		places[i] = place{node, from, t.trim(from, end, indent), indent, "- "}
+		end = from
+	}
+	return places, nil
+}
+
+// endOf returns the line where the value of a field of the root has ended.
+func (t *keyText) endOf(name *yaml.Node) int {
+	end := len(t.lines)
+	for i := 0; i < len(t.root.Content); i += 2 {
+		if line := t.root.Content[i].Line; line > name.Line {
+			end = min(end, line-1)
+		}
+	}
+	return end
+}
+
+// trim returns the line after the last one of what begins at from with an
+// indentation. Comments and empty lines below it are not part of it.
+func (t *keyText) trim(from, to, indent int) int {
+	for ; to > from+1; to-- {
+		line := t.lines[to-1]
+		outside := strings.TrimSpace(line) == "" || strings.HasPrefix(line, "...") || isComment(line) && indentation(line) <= indent
+		if !outside {
+			break
+		}
+	}
+	return to
+}
+
+// unfold puts a list that stands in brackets into lines of its own.
+func (t *keyText) unfold(list string) error {
+	if t.root.Style&yaml.FlowStyle != 0 {
+		if err := t.reprint(place{node: t.root, to: len(t.lines)}, unfoldLists); err != nil {
+			return err
+		}
+	}
+	name, value := field(t.root, list)
+	if name == nil || value.Kind == yaml.ScalarNode && value.Value == "" || value.Kind == yaml.SequenceNode && value.Style&yaml.FlowStyle == 0 {
+		return nil
+	}
+	p := place{
+		node:   &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{name, value}},
+		from:   name.Line - 1,
+		to:     t.trim(name.Line-1, t.endOf(name), name.Column-1),
+		indent: name.Column - 1,
+	}
+	return t.reprint(p, unfoldLists)
+}
+
+// unfoldLists sets a mapping of lists to be printed in lines.
+func unfoldLists(root *yaml.Node) {
+	root.Style &^= yaml.FlowStyle
+	for i := 1; i < len(root.Content); i += 2 {
+		list := root.Content[i]
+		if len(list.Content) == 0 { // would be printed as []
+			*list = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", LineComment: list.LineComment}
+		}
+		list.Style &^= yaml.FlowStyle
+		for _, entry := range list.Content {
+			entry.Style &^= yaml.FlowStyle
+		}
+	}
+}
+
+// detach makes an entry, and those that refer to a part of it, stand without
+// anchors and aliases, so that a change of one cannot change another.
+func (t *keyText) detach(list string, i int) (place, error) {
+	var all []place
+	for _, name := range []string{listTenants, listKeys} {
+		if _, value := field(t.root, name); name != list && (value == nil || !tied(value)) {
+			continue
+		}
+		if err := t.unfold(name); err != nil {
+			return place{}, err
+		}
+	}
+	for _, name := range []string{listTenants, listKeys} {
+		places, err := t.places(name)
+		if err != nil && name == list {
+			return place{}, err
+		}
+		all = append(all, places...)
+	}
+	slices.SortFunc(all, func(a, b place) int { return a.from - b.from })
+	_, entries := field(t.root, list)
+	concerned := map[*yaml.Node]bool{} // nodes of the entry and of those that refer to it
+	for _, p := range all {            // an alias stands below its anchor
+		if p.node == entries.Content[i] || refers(p.node, concerned) {
+			collect(p.node, concerned)
+		}
+	}
+	for _, p := range slices.Backward(all) { // from the end, so that lines keep their numbers
+		if concerned[p.node] && tied(p.node) {
+			if err := t.reprint(p, func(*yaml.Node) {}); err != nil {
+				return place{}, err
+			}
+		}
+	}
+	places, err := t.places(list)
+	if err != nil {
+		return place{}, err
+	}
+	return places[i], nil
+}
+
+// reprint prints what stands at a place anew, changed, with its comments. Those
+// that find no place of their own come first.
+func (t *keyText) reprint(p place, change func(*yaml.Node)) error {
+	text := strings.ReplaceAll(strings.Join(t.lines[p.from:p.to], ""), "\r\n", "\n")
+	node := alone(p, text)
+	change(node)
+	lines, err := printed(node, p.indent, p.mark)
+	if err != nil {
+		return err
+	}
+	left := comments(strings.Join(lines, "\n"))
+	var lost []string
+	for _, comment := range comments(text) {
+		if i := slices.Index(left, comment); i >= 0 {
+			left = slices.Delete(left, i, i+1)
+		} else {
+			lost = append(lost, strings.Repeat(" ", p.indent)+comment)
+		}
+	}
+	return t.splice(p.from, p.to, append(lost, lines...))
+}
+
+// alone returns what stands at a place as a document of its own. The library
+// gives a node in its document comments that stand outside of it; here it
+// cannot. Where an alias or an anchor forbids that, all comments are left out.
+func alone(p place, text string) *yaml.Node {
+	var doc yaml.Node
+	if p.mark != "" {
+		text = strings.Replace(text, "-", " ", 1)
+	}
+	if yaml.Unmarshal([]byte(text), &doc) == nil && len(doc.Content) == 1 && !(p.mark != "" && tied(doc.Content[0])) {
+		return doc.Content[0]
+	}
+	return expanded(p.node)
+}
+
+// printed returns the lines of a node, without their ends. Comments that head
+// an entry come before its dash.
+func printed(node *yaml.Node, indent int, mark string) ([]string, error) {
+	if mark != "" {
+		node.Style &^= yaml.FlowStyle
+	}
+	text, err := encodeYAML(node)
 	if err != nil {
 		return nil, err
 	}
-	deadline := time.Now().Add(lockPatience)
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	pad := strings.Repeat(" ", indent)
+	begun := false
+	for i, line := range lines {
+		switch {
+		case line == "":
+		case begun:
+			lines[i] = pad + strings.Repeat(" ", len(mark)) + line
+		case line[0] == '#':
+			lines[i] = pad + line
+		default:
+			lines[i] = pad + mark + line
+			begun = true
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) || time.Now().After(deadline) {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
+	return lines, nil
 }

@@ -32,6 +32,7 @@ import (
 	"ocrmux/completions"
 	"ocrmux/fetch"
 	"ocrmux/gateway"
+	"ocrmux/usage"
 )
 
 const model = "deepseek-ai/DeepSeek-OCR"
@@ -49,6 +50,7 @@ type world struct {
 	server   *gateway.Server
 	pool     completions.Pool
 	registry *prometheus.Registry
+	ledger   *usage.Ledger
 	stopped  bool // by the test itself
 }
 
@@ -97,6 +99,8 @@ func newWorld(t *testing.T, set setup) *world {
 	pool, err := backends.New(backends.Config{Name: "main", Backends: bs, MaxQueue: set.maxQueue, ProbeInterval: 50 * time.Millisecond},
 		backends.Deps{Log: log, Registry: w.registry})
 	must(t, err)
+	w.ledger, err = usage.Open(usage.Config{}, usage.Deps{Log: log, Registerer: w.registry})
+	must(t, err)
 	gate := w.gate(set.keys, set.others, log)
 	deps := completions.Deps{Pools: map[string]completions.Pool{"main": pool}, Log: log}
 	if set.pool != nil {
@@ -118,7 +122,7 @@ func newWorld(t *testing.T, set setup) *world {
 	set.gateway.Legacy.Model = model
 	set.gateway.Time.LameDuck = time.Millisecond
 	w.server, err = gateway.New(set.gateway, gateway.Deps{
-		Gate: gate, Service: service, Images: set.images, Pools: []*backends.Pool{pool}, Log: log, Registry: w.registry,
+		Gate: gate, Ledger: w.ledger, Service: service, Images: set.images, Pools: []*backends.Pool{pool}, Log: log, Registry: w.registry,
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -156,12 +160,13 @@ func (w *world) gate(keys string, others []string, log *slog.Logger) *auth.Gate 
 		keys = "tenants:\n  - name: acme\n  - name: anonymous\n"
 	}
 	must(w.t, os.WriteFile(path, []byte(keys), 0o600))
-	var err error
-	w.key, _, err = auth.CreateKey(path, pepper, auth.KeyOptions{Tenant: "acme"})
+	ring, err := auth.NewKeyRing(path, pepper)
+	must(w.t, err)
+	w.key, _, err = ring.Create(auth.KeyOptions{Tenant: "acme"})
 	must(w.t, err)
 	w.keys = map[string]string{}
 	for _, name := range others {
-		w.keys[name], _, err = auth.CreateKey(path, pepper, auth.KeyOptions{Tenant: name})
+		w.keys[name], _, err = ring.Create(auth.KeyOptions{Tenant: name})
 		must(w.t, err)
 	}
 	gate, err := auth.New(auth.Config{KeyFile: path, Pepper: pepper}, auth.Deps{Logger: log, Registerer: w.registry})

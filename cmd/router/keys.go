@@ -57,14 +57,18 @@ func createKey(args []string, stdout, stderr io.Writer) error {
 	if opts.Tenant == "" {
 		return usageError{errors.New("keys create: -tenant is needed")}
 	}
-	key, entry, err := auth.CreateKey(c.file(c.Keys.File), []byte(c.Keys.PepperFile.value), opts)
+	ring, err := auth.NewKeyRing(c.file(c.Keys.File), []byte(c.Keys.PepperFile.value))
+	if err != nil {
+		return err
+	}
+	key, entry, err := ring.Create(opts)
 	if key != "" {
 		fmt.Fprintln(stdout, key)
 		fmt.Fprintf(stderr, "key %s of tenant %s; it is shown this once and kept nowhere\n", entry.ID, entry.Tenant)
 	}
 	var notWritten *auth.NotWrittenError
 	if errors.As(err, &notWritten) {
-		fmt.Fprintf(stderr, "the key works once this stands under \"keys:\" in %s:\n\n%s\n", notWritten.Path, notWritten.Entry)
+		fmt.Fprintf(stderr, "the key works once this is done in %s: %s\n", notWritten.Path, notWritten.Help())
 	}
 	return err
 }

@@ -227,7 +227,7 @@ func TestCommand_ExitCodes(t *testing.T) {
 		{"keys help", exitOK, "router keys create"},
 		{"keys make", exitUsage, `there is no "make"`},
 		{"keys create -config " + good, exitUsage, "-tenant is needed"},
-		{"keys create -tenant nobody -config " + good, exitFailed, `tenant "nobody" is not in`},
+		{"keys create -tenant nobody -config " + good, exitFailed, `tenant "nobody": there is no such tenant`},
 		{"keys create -tenant a -expires tomorrow -config " + good, exitUsage, "tomorrow"},
 	} {
 		var out bytes.Buffer

@@ -93,8 +93,12 @@ func (w *world) makeKeys(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ring, err := auth.NewKeyRing(path, bytes.TrimSpace(pepper))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tenant := range []string{everything, narrow, counted, hurried, punctual} {
-		key, _, err := auth.CreateKey(path, bytes.TrimSpace(pepper), auth.KeyOptions{Tenant: tenant})
+		key, _, err := ring.Create(auth.KeyOptions{Tenant: tenant})
 		if err != nil {
 			t.Fatal(err)
 		}
