@@ -11,10 +11,12 @@ type Backend struct {
 // backend is what is known of a Backend.
 type backend struct {
 	Backend
-	index   int
-	listed  bool // it said which models it serves
-	running line // in the order in which they started
-	breaker breaker
+	index    int  // its place in model.served as long as it is there
+	listed   bool // it said which models it serves
+	cordoned bool // an operator wants no new work on it
+	leaving  bool // the configuration has it no more
+	running  line // in the order in which they started
+	breaker  breaker
 	health
 }
 
@@ -22,6 +24,19 @@ type backend struct {
 type model struct {
 	served []bool // by backend index
 	full   uint   // the last walk through the queue in which nobody had room for it
+}
+
+// Cordon keeps new work from a backend, or lets it have some again. What runs
+// there goes on, and its health is judged as before. What waits for cordoned
+// backends alone is refused with ErrNoBackend: nobody knows how long an operator
+// will take.
+func (b *Balancer) Cordon(now time.Time, name string, on bool) []Effect {
+	b.begin()
+	if be := b.byName[name]; be != nil {
+		be.cordoned = on
+		b.freed, b.worse = true, true
+	}
+	return b.settle(now)
 }
 
 // Serves tells which models a backend offers, of those that tickets may ask
@@ -49,7 +64,7 @@ func (b *Balancer) modelNamed(name string) *model {
 	if m != nil {
 		return m
 	}
-	m = &model{served: make([]bool, len(b.backends))}
+	m = &model{served: make([]bool, len(b.unlisted.served))}
 	b.models[name] = m
 	learn := func(t *Ticket) {
 		if t.Model == name {
@@ -74,11 +89,16 @@ func (be *backend) serves(t *Ticket) bool {
 	return !be.listed || t.model.served[be.index]
 }
 
+// shut says that it gets no new work whatever its state.
+func (be *backend) shut() bool { return be.cordoned || be.leaving }
+
 // usable says that new work may go to it, room or not.
-func (be *backend) usable() bool { return be.state == Up && be.breaker.state != Open }
+func (be *backend) usable() bool {
+	return be.state == Up && !be.shut() && be.breaker.state != Open
+}
 
 func (be *backend) hasRoom() bool {
-	return be.state == Up && be.running.n < be.MaxInFlight && be.breaker.admits()
+	return be.state == Up && !be.shut() && be.running.n < be.MaxInFlight && be.breaker.admits()
 }
 
 // fits says that the ticket can start here now.
@@ -128,11 +148,12 @@ func (b *Balancer) othersUsable(be *backend) bool {
 }
 
 // hope says whether a ticket that waits can expect to start: some backend that
-// serves it, and that it has not tried, is full, unknown, suspect or out, all of
-// which the next probes settle, or its breaker gives it a trial in time.
+// serves it, that it has not tried and that is not shut, is full, unknown, suspect
+// or out, all of which the next probes settle, or its breaker gives it a trial in
+// time.
 func (b *Balancer) hope(t *Ticket) bool {
 	for _, be := range b.backends {
-		if be.state == Down || !be.serves(t) || t.hasTried(be) {
+		if be.state == Down || be.shut() || !be.serves(t) || t.hasTried(be) {
 			continue
 		}
 		if be.breaker.state != Open || be.breaker.openUntil.Before(t.until) || !b.othersUsable(be) {

@@ -40,6 +40,7 @@ type Balancer struct {
 	awakeFrom time.Time // silence before this was the router's own
 
 	effects []Effect
+	emptied bool // a backend that leaves may have nothing left to do
 	freed   bool // room may have appeared: look through the queue
 	worse   bool // hope may have gone: look through the queue
 }
@@ -48,23 +49,13 @@ type Balancer struct {
 // probe. It panics on a Config that Validate refuses. Equal seeds and equal
 // events give equal effects.
 func New(cfg Config, seed uint64) *Balancer {
-	if err := cfg.Validate(); err != nil {
-		panic("balancer: " + err.Error())
-	}
 	b := &Balancer{
-		cfg:    cfg.WithDefaults(),
 		random: rand.New(rand.NewPCG(seed, 0)),
 		byName: make(map[string]*backend, len(cfg.Backends)),
 		models: make(map[string]*model),
 		queue:  newQueue(),
 	}
-	b.choose = choosers[b.cfg.Policy]
-	for i, c := range cfg.Backends {
-		be := &backend{Backend: c, index: i}
-		b.backends = append(b.backends, be)
-		b.byName[c.Name] = be
-	}
-	b.unlisted.served = make([]bool, len(b.backends))
+	b.configure(cfg)
 	return b
 }
 
@@ -141,6 +132,21 @@ func (b *Balancer) Commit(t *Ticket) bool {
 	return true
 }
 
+// Raise makes a ticket more urgent. Where it waits it goes to the place that it
+// would have, had it come in that class; running, it keeps the class for later
+// waits. A ticket that is over, or as urgent already, is left alone.
+func (b *Balancer) Raise(now time.Time, t *Ticket, c Class) []Effect {
+	b.begin()
+	switch {
+	case t.phase == idle || t.Class <= c:
+	case t.phase == queued:
+		b.queue.raise(t, c)
+	default:
+		t.Class = c
+	}
+	return b.settle(now)
+}
+
 // Done ends the attempt of a running ticket. With again the caller asks for
 // another attempt on another backend after a Refused, Failed or Lost one: the
 // ticket starts, waits at the front of the queue, or is refused with
@@ -184,6 +190,10 @@ func (b *Balancer) begin() { b.effects = b.effects[:0] }
 // After it no waiting ticket has room anywhere, so an arriving one that finds
 // room overtakes nobody.
 func (b *Balancer) settle(now time.Time) []Effect {
+	if b.emptied {
+		b.emptied = false
+		b.dropEmpty()
+	}
 	if b.worse {
 		b.worse = false
 		b.refuseHopeless()
@@ -239,6 +249,7 @@ func (b *Balancer) start(now time.Time, be *backend, t *Ticket) {
 
 // release gives the slot of a running ticket back.
 func (b *Balancer) release(t *Ticket) {
+	b.emptied = b.emptied || t.backend.leaving
 	t.backend.give(t)
 	b.freed = true
 }

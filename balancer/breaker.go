@@ -160,7 +160,7 @@ func (b *Balancer) openTrials(now time.Time) {
 			b.freed = true
 		}
 		usable = usable || be.usable()
-		if be.state == Up && k.state == Open && (last == nil || k.openedAt.Before(last.breaker.openedAt)) {
+		if be.state == Up && !be.shut() && k.state == Open && (last == nil || k.openedAt.Before(last.breaker.openedAt)) {
 			last = be
 		}
 	}

@@ -180,13 +180,17 @@ func (b *Balancer) mayStall(now time.Time, be *backend) bool {
 	if len(be.probes) == 0 || now.Sub(later(be.probes[0], b.awakeFrom)) < b.cfg.StallProbe {
 		return false
 	}
-	suspects := 1
+	suspects, of := 1, 0
 	for _, other := range b.backends {
+		if other.leaving {
+			continue
+		}
+		of++
 		if other.state == Suspect {
 			suspects++
 		}
 	}
-	return 2*suspects <= len(b.backends) && b.othersUsable(be)
+	return (be.leaving || 2*suspects <= of) && b.othersUsable(be)
 }
 
 func later(a, b time.Time) time.Time {

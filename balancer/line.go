@@ -9,15 +9,31 @@ type line struct {
 	n          int
 }
 
-func (l *line) push(t *Ticket) {
-	t.line, t.prev, t.next = l, l.tail, nil
-	if l.tail == nil {
-		l.head = t
-	} else {
-		l.tail.next = t
+func (l *line) push(t *Ticket) { l.insert(t, l.tail) }
+
+// insert puts t behind the one given, nil for the head of the line.
+func (l *line) insert(t, behind *Ticket) {
+	next := &l.head
+	if behind != nil {
+		next = &behind.next
 	}
-	l.tail = t
+	t.line, t.prev, t.next = l, behind, *next
+	*next = t
+	if t.next == nil {
+		l.tail = t
+	} else {
+		t.next.prev = t
+	}
 	l.n++
+}
+
+// insertByAge puts t where it would be, had it joined when its wait began.
+func (l *line) insertByAge(t *Ticket) {
+	behind := l.tail
+	for behind != nil && behind.since.After(t.since) {
+		behind = behind.prev
+	}
+	l.insert(t, behind)
 }
 
 func (l *line) remove(t *Ticket) {

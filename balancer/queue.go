@@ -59,6 +59,23 @@ func (q *queue) remove(t *Ticket) {
 	q.schedules[t.Class].leave(f)
 }
 
+// raise moves a ticket to a more urgent class.
+func (q *queue) raise(t *Ticket, c Class) {
+	if t.line == &q.front {
+		q.count[t.Class]--
+		q.count[c]++
+		t.Class = c
+		return
+	}
+	q.remove(t)
+	t.Class = c
+	q.count[c]++
+	f := q.flow(t)
+	f.tenant.weight = t.weight()
+	f.line.insertByAge(t)
+	q.schedules[c].enter(f)
+}
+
 // serve takes out a ticket of the flow at index i of its class to be started.
 func (q *queue) serve(i int, t *Ticket) {
 	q.schedules[t.Class].serve(i, t.charge())

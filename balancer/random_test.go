@@ -26,6 +26,15 @@ type shadow struct {
 	fulls   int // tickets displaced from a full queue
 	moves   int
 	retries int
+	drains  int // backends that left with work on them
+
+	cordoned map[string]bool
+
+	// At the last check:
+	fresh    int // tickets that waited for their first start
+	inFlight map[string]int
+	leaving  map[string]bool
+	suspects int
 }
 
 // fate is what became of a ticket so far.
@@ -38,7 +47,7 @@ type fate struct {
 }
 
 func TestBalancer_KeepsItsBooksUnderRandomEvents(t *testing.T) {
-	moves, retries, fulls := 0, 0, 0
+	moves, retries, fulls, drains := 0, 0, 0, 0
 	for seed := range uint64(40) {
 		policy := []balancer.Policy{balancer.LeastLoaded, balancer.RoundRobin}[seed%2]
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -47,22 +56,27 @@ func TestBalancer_KeepsItsBooksUnderRandomEvents(t *testing.T) {
 			moves += s.moves
 			retries += s.retries
 			fulls += s.fulls
+			drains += s.drains
 		})
 	}
-	if moves < 50 || retries < 1000 || fulls < 100 {
-		t.Errorf("the schedules are too tame: %d moves, %d retries asked for, %d displaced", moves, retries, fulls)
+	if moves < 50 || retries < 1000 || fulls < 100 || drains < 100 {
+		t.Errorf("the schedules are too tame: %d moves, %d retries asked for, %d displaced, %d drained", moves, retries, fulls, drains)
 	}
 }
+
+// names is how many names of backends there are.
+const names = 6
 
 func newShadow(t *testing.T, seed uint64, policy balancer.Policy) *shadow {
 	s := &shadow{
 		T: t, now: time.Unix(1000, 0), random: rand.New(rand.NewPCG(seed, 1)),
-		cfg:     balancer.Config{Policy: policy, MaxQueue: 12},
-		tickets: make(map[*balancer.Ticket]*fate),
-		serves:  make(map[string]map[string]bool),
-		probes:  make(map[string]int),
+		cfg:      balancer.Config{Policy: policy, MaxQueue: 12},
+		tickets:  make(map[*balancer.Ticket]*fate),
+		serves:   make(map[string]map[string]bool),
+		probes:   make(map[string]int),
+		cordoned: make(map[string]bool),
 	}
-	for i := range 1 + s.random.IntN(6) {
+	for i := range 1 + s.random.IntN(names) {
 		s.cfg.Backends = append(s.cfg.Backends, balancer.Backend{Name: name(i), MaxInFlight: 1 + s.random.IntN(5)})
 	}
 	s.b = balancer.New(s.cfg, seed)
@@ -79,7 +93,7 @@ func (s *shadow) run(steps int) {
 		s.check()
 	}
 	st := s.b.Status(s.now)
-	if st.InProgress != 0 || st.Retrying != 0 || st.Queued != [2]int{} {
+	if st.InProgress != 0 || st.Retrying != 0 || st.Queued != [2]int{} || s.b.Remembered() != 0 || len(st.Backends) != len(s.cfg.Backends) {
 		s.Fatalf("not empty at the end: %+v", st)
 	}
 	if s.ends < steps/10 {
@@ -107,6 +121,14 @@ func (s *shadow) step() {
 		s.probe()
 	case p < 91:
 		s.list()
+	case p < 92:
+		be := name(s.random.IntN(names))
+		s.cordoned[be] = s.random.IntN(3) == 0 && s.known(be)
+		s.apply(s.b.Cordon(s.now, be, s.cordoned[be]))
+	case p < 93:
+		s.update()
+	case p < 94 && t != nil:
+		s.apply(s.b.Raise(s.now, t, balancer.Interactive))
 	default:
 		s.now = s.now.Add(time.Duration(s.random.IntN(400)) * time.Millisecond)
 		s.apply(s.b.Tick(s.now))
@@ -154,9 +176,30 @@ func (s *shadow) finish(t *balancer.Ticket) {
 	s.done(t, balancer.Success, false)
 }
 
+// known says that the balancer has the backend, though it may be leaving.
+func (s *shadow) known(backend string) bool {
+	for _, be := range s.b.Status(s.now).Backends {
+		if be.Name == backend {
+			return true
+		}
+	}
+	return false
+}
+
+// update leaves out some backends, adds others and changes what it can.
+func (s *shadow) update() {
+	cfg := balancer.Config{MaxQueue: 4 + s.random.IntN(12), Policy: []balancer.Policy{balancer.LeastLoaded, balancer.RoundRobin}[s.random.IntN(2)]}
+	for _, i := range s.random.Perm(names)[:1+s.random.IntN(names)] {
+		cfg.Backends = append(cfg.Backends, balancer.Backend{Name: name(i), MaxInFlight: 1 + s.random.IntN(5)})
+	}
+	s.cfg = cfg
+	s.suspects = names // as many as there are may stay
+	s.apply(s.b.Update(s.now, cfg))
+}
+
 // probe starts or ends one. Backends differ in how often theirs fail.
 func (s *shadow) probe() {
-	i := s.random.IntN(len(s.cfg.Backends))
+	i := s.random.IntN(names)
 	be := name(i)
 	switch {
 	case s.probes[be] == 0 || s.probes[be] < 3 && s.random.IntN(2) == 0:
@@ -172,7 +215,10 @@ func (s *shadow) probe() {
 }
 
 func (s *shadow) list() {
-	be := name(s.random.IntN(len(s.cfg.Backends)))
+	be := name(s.random.IntN(names))
+	if !s.known(be) {
+		return
+	}
 	s.serves[be] = make(map[string]bool)
 	var models []string
 	for _, m := range []string{"x", "y", "z"} {
@@ -231,7 +277,7 @@ func (s *shadow) start(e balancer.Effect, f *fate, be balancer.BackendStatus) {
 	if f.at != "" {
 		s.Fatalf("started on %s while on %s", e.Backend, f.at)
 	}
-	if be.State != balancer.Up || be.Breaker == balancer.Open || !be.Usable {
+	if be.State != balancer.Up || be.Breaker == balancer.Open || !be.Usable || s.cordoned[be.Name] || be.Leaving || be.InFlight > be.MaxInFlight {
 		s.Fatalf("started on %+v", be)
 	}
 	if m := s.serves[e.Backend]; m != nil && !m[e.Ticket.Model] {
@@ -306,28 +352,68 @@ func (s *shadow) check() {
 	if st.InProgress != len(s.order) || st.Queued[0]+st.Queued[1] != waiting || st.Retrying < 0 {
 		s.Fatalf("%d in progress with %d waiting, status %+v", len(s.order), waiting, st)
 	}
-	if fresh > s.cfg.MaxQueue {
+	if fresh > s.cfg.MaxQueue && fresh > s.fresh {
 		s.Fatalf("%d new tickets wait, at most %d may", fresh, s.cfg.MaxQueue)
 	}
-	suspects := 0
-	for _, be := range st.Backends {
-		if be.InFlight != inFlight[be.Name] || be.InFlight > be.MaxInFlight {
+	suspects, leaving := 0, make(map[string]bool)
+	for i, be := range st.Backends {
+		if be.InFlight != inFlight[be.Name] || be.InFlight > be.MaxInFlight && be.InFlight > s.inFlight[be.Name] {
 			s.Fatalf("%d in flight on %+v", inFlight[be.Name], be)
 		}
-		if be.State == balancer.Suspect {
+		if be.Cordoned != s.cordoned[be.Name] {
+			s.Fatalf("%+v, cordoned %v", be, s.cordoned[be.Name])
+		}
+		if be.Leaving != (i >= len(s.cfg.Backends)) || be.Leaving && be.InFlight == 0 || !be.Leaving && (balancer.Backend{Name: be.Name, MaxInFlight: be.MaxInFlight}) != s.cfg.Backends[i] {
+			s.Fatalf("place %d is %+v with %v configured", i, be, s.cfg.Backends)
+		}
+		if be.Leaving {
+			leaving[be.Name] = true
+		} else if be.State == balancer.Suspect {
 			suspects++
 		}
+		delete(inFlight, be.Name)
 		s.checkNobodyWaitsFor(be)
 	}
-	if 2*suspects > len(st.Backends) {
-		s.Fatalf("%d of %d are suspect", suspects, len(st.Backends))
+	if len(inFlight) > 0 {
+		s.Fatalf("work runs on backends that are gone: %v", inFlight)
 	}
+	if 2*suspects > len(s.cfg.Backends) && suspects > s.suspects {
+		s.Fatalf("%d of %d are suspect", suspects, len(s.cfg.Backends))
+	}
+	s.fresh, s.suspects = fresh, suspects
+	s.inFlight = make(map[string]int)
+	for _, be := range st.Backends {
+		s.inFlight[be.Name] = be.InFlight
+	}
+	s.forgetGone(leaving)
+}
+
+// forgetGone drops what was known of backends that are gone.
+func (s *shadow) forgetGone(leaving map[string]bool) {
+	for i := range names {
+		be := name(i)
+		if _, there := s.inFlight[be]; !there {
+			delete(s.serves, be)
+			delete(s.cordoned, be)
+			for _, f := range s.tickets { // what may come under its name is another
+				for i, v := range f.visited {
+					if v == be {
+						f.visited[i] = "gone"
+					}
+				}
+			}
+			if s.leaving[be] {
+				s.drains++
+			}
+		}
+	}
+	s.leaving = leaving
 }
 
 // checkNobodyWaitsFor fails where a ticket waits that could start here.
 func (s *shadow) checkNobodyWaitsFor(be balancer.BackendStatus) {
 	s.Helper()
-	if be.State != balancer.Up || be.Breaker != balancer.Closed || be.InFlight == be.MaxInFlight {
+	if be.State != balancer.Up || be.Breaker != balancer.Closed || be.InFlight >= be.MaxInFlight || be.Cordoned || be.Leaving {
 		return
 	}
 next:

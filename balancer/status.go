@@ -4,7 +4,7 @@ import "time"
 
 // Status is what metrics and the admin API show of a pool.
 type Status struct {
-	Backends    []BackendStatus // in the order of the configuration
+	Backends    []BackendStatus // in the order of the configuration, then those that leave
 	Queued      [classes]int    // tickets that wait, by Class
 	OldestWait  time.Duration   // of the ticket that waits longest
 	InProgress  int             // tickets waiting or running
@@ -20,6 +20,8 @@ type BackendStatus struct {
 	OpenUntil   time.Time // with Breaker Open
 	InFlight    int
 	MaxInFlight int
+	Cordoned    bool
+	Leaving     bool // the configuration has it no more: it is gone when nothing is in flight
 	Usable      bool // new work may go to it, room or not
 }
 
@@ -40,6 +42,8 @@ func (b *Balancer) Status(now time.Time) Status {
 			Breaker:     be.breaker.state,
 			InFlight:    be.running.n,
 			MaxInFlight: be.MaxInFlight,
+			Cordoned:    be.cordoned,
+			Leaving:     be.leaving,
 			Usable:      be.usable(),
 		}
 		if be.breaker.state == Open {

@@ -16,7 +16,8 @@ const (
 const maxAttempts = 3
 
 // Ticket is one request from Arrive until it was refused, cancelled or done.
-// The caller fills the exported fields before Arrive and leaves them alone.
+// The caller fills the exported fields before Arrive and leaves them alone; Raise
+// changes Class.
 type Ticket struct {
 	Tenant   string
 	Class    Class
