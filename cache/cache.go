@@ -4,7 +4,8 @@
 // LRU is the store of one process. Put copies a value and adds a checksum; Get
 // checks it and hands the value out, so that a damaged value is a miss and
 // never an answer. When the budget is spent, the values that nobody has asked
-// for longest make room.
+// for longest make room. Disk is slower, keeps what a process leaves behind and
+// lets go of what was stored first. Tiered puts the one before the other.
 package cache
 
 import (

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -17,11 +18,11 @@ import (
 // never return an error but ErrTooLarge.
 type LRU struct {
 	now     func() time.Time
+	ttl     atomic.Int64 // a time.Duration
 	metrics *metrics
 
 	mu       sync.Mutex
 	maxBytes int64                       // guarded by mu
-	ttl      time.Duration               // guarded by mu
 	entries  *simplelru.LRU[Key, *entry] // guarded by mu
 	bytes    int64                       // guarded by mu; the sum of charge over entries
 }
@@ -43,6 +44,13 @@ func (l label) within(tenant, model string) bool {
 	return (tenant == "" || tenant == l.tenant) && (model == "" || model == l.model)
 }
 
+// newEntry copies value without spare capacity: what is charged is what is held,
+// and the caller may use its buffer again.
+func newEntry(k Key, value []byte, l label, stored time.Time) *entry {
+	held := append(make([]byte, 0, len(value)), value...)
+	return &entry{value: held, checksum: checksum(k, value), stored: stored, label: unique.Make(l)}
+}
+
 func (e *entry) charge() int64 { return int64(len(e.value)) + Overhead }
 
 // New returns an empty store whose metrics are registered on reg, unless that is nil.
@@ -53,7 +61,8 @@ func New(cfg Config, reg prometheus.Registerer) *LRU {
 	if err != nil {
 		panic(err) // only a size of 0 or less is refused
 	}
-	c := &LRU{maxBytes: cfg.MaxBytes, ttl: cfg.TTL, now: cfg.Now, entries: entries}
+	c := &LRU{maxBytes: cfg.MaxBytes, now: cfg.Now, entries: entries}
+	c.ttl.Store(int64(cfg.TTL))
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -65,79 +74,108 @@ func New(cfg Config, reg prometheus.Registerer) *LRU {
 // whether there is one. The value is shared with other callers and must not be
 // changed; a change would be noticed, and turn the entry into a miss.
 func (c *LRU) Get(_ context.Context, k Key) (value []byte, age time.Duration, ok bool, err error) {
-	c.mu.Lock()
-	e, found := c.entries.Get(k)
-	ttl := c.ttl
-	c.mu.Unlock()
-	if !found {
-		c.metrics.misses.Inc()
+	e, ok := c.find(k)
+	c.metrics.count(ok)
+	if !ok {
 		return nil, 0, false, nil
 	}
+	return e.value, c.age(e), true, nil
+}
 
-	age = max(0, c.now().Sub(e.stored))
-	if ttl > 0 && age >= ttl {
+// find returns the entry of k, where there is a sound and young one.
+func (c *LRU) find(k Key) (e *entry, ok bool) {
+	c.mu.Lock()
+	e, found := c.entries.Get(k)
+	c.mu.Unlock()
+	if !found || !c.sound(k, e) {
+		return nil, false
+	}
+	return e, true
+}
+
+// sound reports whether e may answer for k, and drops it where it may not.
+func (c *LRU) sound(k Key, e *entry) bool {
+	if ttl := time.Duration(c.ttl.Load()); ttl > 0 && c.age(e) >= ttl {
 		c.drop(k, e, c.metrics.expired)
-		c.metrics.misses.Inc()
-		return nil, 0, false, nil
+		return false
 	}
 	if checksum(k, e.value) != e.checksum { // outside the lock: a large value takes microseconds
 		c.drop(k, e, c.metrics.corrupt)
-		c.metrics.misses.Inc()
-		return nil, 0, false, nil
+		return false
 	}
-	c.metrics.hits.Inc()
-	return e.value, age, true, nil
+	return true
 }
+
+func (c *LRU) age(e *entry) time.Duration { return max(0, c.now().Sub(e.stored)) }
 
 // Put stores a copy of value under k in place of what was there, as a result of
 // tenant's from model, by which Delete finds it. It returns ErrTooLarge where the
 // value would take more than an eighth of the budget; what was stored under k is
 // gone then too, because it is no longer the newest result.
 func (c *LRU) Put(_ context.Context, k Key, value []byte, tenant, model string) error {
-	// A copy without spare capacity: what is charged is what is held, and the
-	// caller may reuse its buffer.
-	e := &entry{
-		value:    append(make([]byte, 0, len(value)), value...),
-		checksum: checksum(k, value),
-		stored:   c.now(),
-		label:    unique.Make(label{tenant, model}),
-	}
+	return c.put(k, newEntry(k, value, label{tenant, model}, c.now()))
+}
+
+func (c *LRU) put(k Key, e *entry) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, ok := c.entries.Peek(k); ok {
 		c.remove(k, old)
 	}
-	if e.charge() > c.maxBytes/maxShare {
+	if !c.add(k, e) {
 		c.metrics.rejections.Inc()
 		return ErrTooLarge
+	}
+	return nil
+}
+
+// add stores e under k, where there is nothing, unless it is too large. The
+// caller holds mu.
+func (c *LRU) add(k Key, e *entry) bool {
+	if e.charge() > c.maxBytes/maxShare {
+		return false
 	}
 	c.entries.Add(k, e)
 	c.bytes += e.charge()
 	c.makeRoom()
-	return nil
+	return true
+}
+
+// restore stores e, which was stored before, unless something newer is there.
+func (c *LRU) restore(k Key, e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.entries.Contains(k) {
+		c.add(k, e)
+	}
 }
 
 // Delete removes what was stored for tenant from model and returns how many
 // values that were. An empty name stands for any: two of them empty the store.
 func (c *LRU) Delete(_ context.Context, tenant, model string) (n int, err error) {
+	c.delete(tenant, model, func(Key) { n++ })
+	return n, nil
+}
+
+func (c *LRU) delete(tenant, model string, gone func(Key)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range c.entries.Keys() {
 		if e, ok := c.entries.Peek(k); ok && e.label.Value().within(tenant, model) {
 			c.remove(k, e)
-			n++
+			c.metrics.deleted.Inc()
+			gone(k)
 		}
 	}
-	c.metrics.deleted.Add(float64(n))
-	return n, nil
 }
 
 // Resize sets other bounds, and lets go at once of what is beyond maxBytes. What
 // is older than ttl goes when somebody asks for it.
 func (c *LRU) Resize(maxBytes int64, ttl time.Duration) {
+	c.ttl.Store(int64(ttl))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.maxBytes, c.ttl = maxBytes, ttl
+	c.maxBytes = maxBytes
 	c.makeRoom()
 }
 
