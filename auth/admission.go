@@ -118,6 +118,21 @@ func releaseAll(scopes *[maxScopes]*scope) {
 	}
 }
 
+// Busy is where the limit of requests in progress stands: of tenant and key the
+// one with less room.
+func (g *Gate) Busy(id *Identity) (tightest Level) {
+	for _, s := range []*scope{id.owner, id.key} {
+		if s == nil || s.inProgress == 0 {
+			continue
+		}
+		limit := int64(s.inProgress)
+		if remaining := max(0, limit-int64(s.slots.held())); tightest.Limit == 0 || remaining < tightest.Remaining {
+			tightest = Level{Limit: limit, Remaining: remaining}
+		}
+	}
+	return tightest
+}
+
 // Standing looks up where all limits of an identity stand.
 func (g *Gate) Standing(ctx context.Context, id *Identity) (Standing, error) {
 	var standing Standing

@@ -95,6 +95,16 @@ type Work struct {
 	Generated int64 // tokens
 }
 
+// Add returns the sum of both.
+func (w Work) Add(v Work) Work {
+	return Work{w.Images + v.Images, w.Pixels + v.Pixels, w.Prompt + v.Prompt, w.Generated + v.Generated}
+}
+
+// Within reports whether w fits into the Room of a LimitError.
+func (w Work) Within(room Work) bool {
+	return w.Images <= room.Images && w.Pixels <= room.Pixels && w.tokens() <= room.Prompt
+}
+
 func (w Work) tokens() int64 { return w.Prompt + w.Generated }
 
 func (w Work) of(k kind) int64 {

@@ -92,6 +92,13 @@ func (s *slots) serve() {
 	}
 }
 
+// held is how many are taken.
+func (s *slots) held() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken
+}
+
 // idle reports whether nobody has a slot or waits for one.
 func (s *slots) idle() bool {
 	s.mu.Lock()

@@ -21,13 +21,22 @@ func (s *Server) admit(rc *fasthttp.RequestCtx, x *exchange) error {
 		return err
 	}
 	x.identity = id
-	lease, err := s.gate.Admit(x.ctx, id, x.route)
+	lease, err := s.gate.Admit(x.ctx, id, routeOf(x))
 	if err != nil {
+		x.refused = true
 		return err
 	}
 	x.lease = lease
 	setStanding(&rc.Response.Header, lease.Standing())
 	return nil
+}
+
+// routeOf is the route as tenants are given it.
+func routeOf(x *exchange) string {
+	if x.route == "model" {
+		return "models"
+	}
+	return x.route
 }
 
 // identify reads the credential: a bearer token, on legacy routes also

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sync/errgroup"
 
+	"ocrmux/auth"
 	"ocrmux/compat/legacy"
 	"ocrmux/completions"
 )
@@ -24,9 +26,23 @@ func (s *Server) handleBatch(rc *fasthttp.RequestCtx, x *exchange) error {
 		return err
 	}
 	x.images = len(r.Images)
+	sheets := make([]sheet, len(r.Images))
+	var work auth.Work
+	var imageTokens int64
+	for i, image := range r.Images {
+		sheets[i] = x.look(m, image, r.Prompt)
+		work = work.Add(sheets[i].work)
+		imageTokens += sheets[i].imageTokens
+	}
+	if err := s.charge(rc, x, work, imageTokens); err != nil {
+		return tooMany(sheets, err)
+	}
 	began := time.Now()
-	pages, items := s.readPages(x, m, r)
+	pages, items := s.readPages(x, m, sheets, wanted{r.Prompt, r.Format})
 	x.away = time.Since(began)
+	for i := range pages {
+		x.account(pages[i].outcome(sheets[i], items[i].Err))
+	}
 	x.summarise(pages)
 	if x.gone() {
 		return errClientGone
@@ -45,14 +61,39 @@ func (s *Server) handleBatch(rc *fasthttp.RequestCtx, x *exchange) error {
 	return nil
 }
 
-func (s *Server) readPages(x *exchange, m *completions.Model, r *legacy.BatchRequest) ([]page, []legacy.Item) {
-	pages, items := make([]page, len(r.Images)), make([]legacy.Item, len(r.Images))
+// tooMany says how many of a batch's images, from the first on, would have
+// fitted under the limit that refused all of them.
+func tooMany(sheets []sheet, err error) error {
+	var limit *auth.LimitError
+	if !errors.As(err, &limit) || limit.Ceiling {
+		return err
+	}
+	fit := 0
+	var work auth.Work
+	for _, s := range sheets {
+		if work = work.Add(s.work); !work.Within(limit.Room) {
+			break
+		}
+		fit++
+	}
+	retry := limit.RetryAfter
+	if limit.Never {
+		retry = 0
+	}
+	return errors.Join(legacy.BatchTooLarge(len(sheets), fit, retry), err)
+}
+
+func (s *Server) readPages(x *exchange, m *completions.Model, sheets []sheet, want wanted) ([]page, []legacy.Item) {
+	pages, items := make([]page, len(sheets)), make([]legacy.Item, len(sheets))
 	var work errgroup.Group
 	work.SetLimit(x.setup.cfg.Legacy.BatchParallel)
-	for i, image := range r.Images {
+	for i, sheet := range sheets {
 		work.Go(func() error {
 			items[i].Err = s.guarded(x, func() (err error) {
-				pages[i], err = s.readPage(x, m, image, wanted{r.Prompt, r.Format})
+				if sheet.err != nil {
+					return sheet.err
+				}
+				pages[i], err = s.readPage(x, m, sheet, want)
 				return err
 			})
 			items[i].Answer = pages[i].answer

@@ -32,6 +32,10 @@ func (s *Server) handleDialect(d compat.Dialect) handler {
 		if err := s.fetchImages(x, r.Client); err != nil {
 			return err
 		}
+		work, imageTokens := x.chatWork(r, len(body))
+		if err := s.charge(rc, x, work, imageTokens); err != nil {
+			return err
+		}
 		r.Control = control(rc)
 		if r.Client.Stream {
 			return s.answerStream(rc, x, r)
@@ -103,6 +107,7 @@ func (s *Server) answerWhole(rc *fasthttp.RequestCtx, x *exchange, r *completion
 	a, err := x.setup.service.Whole(x.ctx, r)
 	x.receipt, x.cache, x.ending = a.Receipt, a.Cache, a.Finish
 	x.away = a.Receipt.Queue + a.Receipt.Busy
+	x.account(outcome{asked: x.bill.asked, receipt: a.Receipt, cache: a.Cache, err: err, relayed: len(a.Text) / bytesPerToken})
 	if err != nil {
 		return err
 	}
@@ -132,6 +137,7 @@ func (s *Server) answerStream(rc *fasthttp.RequestCtx, x *exchange, r *completio
 	if err != nil && !errors.Is(err, completions.ErrQuiet) {
 		quiet.Stop()
 		x.receipt, x.ending = stream.Close(context.Cause(x.ctx))
+		x.account(outcome{asked: x.bill.asked, receipt: x.receipt, err: err})
 		return err
 	}
 	if err != nil {

@@ -32,19 +32,28 @@ func (s *Server) shown(x *exchange, err error) *compat.Error {
 	var status *backends.StatusError
 	var limit *auth.LimitError
 	var throttled *auth.Throttled
+	var quota *auth.QuotaError
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &limit) && limit.Ceiling:
+		return compat.Overloaded(limit.RetryAfter)
+	case errors.As(err, &limit) && limit.Never:
+		return compat.AboveLimit(limit.Limit)
+	case errors.As(err, &limit):
+		return compat.RateLimited(limit.Limit, limit.RetryAfter)
+	case errors.As(err, &quota):
+		return compat.QuotaExceeded()
 	case errors.As(err, &flaskError):
 		return &compat.Error{Status: flaskError.Status, Message: flaskError.Message}
 	case errors.As(err, &status) && x.route == "responses" && notServed(status.Status):
 		return compat.NotServed()
 	case errors.As(err, &status):
 		return status.Err
-	case errors.As(err, &limit):
-		return compat.RateLimited(limit.Limit, limit.RetryAfter)
 	case errors.As(err, &throttled):
 		return compat.RateLimited("requests", throttled.RetryAfter)
+	case errors.Is(err, auth.ErrNoRoute):
+		return compat.RouteNotAllowed()
 	case errors.Is(err, auth.ErrNoKey):
 		return compat.NoKey()
 	case errors.Is(err, auth.ErrBadKey):
@@ -91,9 +100,14 @@ func reason(err error) string {
 	var status *backends.StatusError
 	var limit *auth.LimitError
 	var throttled *auth.Throttled
+	var quota *auth.QuotaError
 	switch {
+	case errors.As(err, &limit) && limit.Ceiling:
+		return "ceiling " + limit.Limit
 	case errors.As(err, &limit):
 		return "limit " + limit.Limit
+	case errors.As(err, &quota):
+		return "quota " + quota.What
 	case errors.As(err, &throttled):
 		return "throttled"
 	case errors.As(err, &status):
@@ -104,7 +118,7 @@ func reason(err error) string {
 		return "refused " + strconv.Itoa(flaskError.Status)
 	}
 	for _, e := range []error{
-		auth.ErrNoKey, auth.ErrBadKey, backends.ErrBusy, backends.ErrUnavailable, backends.ErrLost, backends.ErrMalformed,
+		auth.ErrNoKey, auth.ErrBadKey, auth.ErrNoRoute, backends.ErrBusy, backends.ErrUnavailable, backends.ErrLost, backends.ErrMalformed,
 		errClientGone, errStopping, errDeadline, errStalled, errNotTaking, completions.ErrBehind, errTooLarge, errCompressed, errNoRoom, errSlowBody, errBrokenBody, errFraming, errPanic,
 	} {
 		if errors.Is(err, e) {

@@ -44,6 +44,8 @@ type exchange struct {
 
 	identity *auth.Identity
 	lease    auth.Lease
+	bill     bill
+	refused  bool    // by a limit
 	held     share   // of memory.bodies
 	fetched  int64   // bytes of memory for images
 	buffer   *[]byte // the body, where it is to be used again
@@ -118,9 +120,7 @@ func (x *exchange) finish() {
 		}
 		gone := x.gone()
 		x.cancel(context.Canceled)
-		if x.receipt.Attempts == 0 && x.status >= 500 {
-			x.lease.Refund() // nothing was attempted for it
-		}
+		x.pay()
 		x.lease.Release()
 		x.held.keep(0)
 		x.setup.images.give(x.fetched)

@@ -8,7 +8,7 @@ import (
 
 // handleModels lists the names and aliases that the tenant may use.
 func (s *Server) handleModels(rc *fasthttp.RequestCtx, x *exchange) error {
-	if err := s.admit(rc, x); err != nil {
+	if err := s.admitToLook(rc, x); err != nil {
 		return err
 	}
 	var names []string
@@ -22,10 +22,21 @@ func (s *Server) handleModels(rc *fasthttp.RequestCtx, x *exchange) error {
 	return nil
 }
 
+// admitToLook is for routes whose requests ask for no work: where its limits
+// stand is looked up, because nothing will be charged to them.
+func (s *Server) admitToLook(rc *fasthttp.RequestCtx, x *exchange) error {
+	if err := s.admit(rc, x); err != nil {
+		return err
+	}
+	standing, err := s.gate.Standing(x.ctx, x.identity)
+	setStanding(&rc.Response.Header, standing)
+	return err
+}
+
 // handleModel describes one model, by its name or an alias.
 func (s *Server) handleModel(name string) handler {
 	return func(rc *fasthttp.RequestCtx, x *exchange) error {
-		if err := s.admit(rc, x); err != nil {
+		if err := s.admitToLook(rc, x); err != nil {
 			return err
 		}
 		m := x.setup.service.Model(name)

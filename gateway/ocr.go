@@ -26,8 +26,16 @@ func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
 		return err
 	}
 	x.images = 1
-	page, err := s.readPage(x, m, r.Image, wanted{r.Prompt, r.Format})
+	sheet := x.look(m, r.Image, r.Prompt)
+	if sheet.err != nil {
+		return sheet.err
+	}
+	if err := s.charge(rc, x, sheet.work, sheet.imageTokens); err != nil {
+		return err
+	}
+	page, err := s.readPage(x, m, sheet, wanted{r.Prompt, r.Format})
 	x.receipt, x.cache, x.ending = page.receipt, page.cache, page.finish
+	x.account(page.outcome(sheet, err))
 	x.away = page.receipt.Queue + page.receipt.Busy
 	if err != nil {
 		return err
@@ -92,6 +100,37 @@ type page struct {
 	cache   completions.CacheState
 	finish  string
 	quality completions.Quality
+	length  int // of the text, in bytes
+}
+
+func (p page) outcome(s sheet, err error) outcome {
+	return outcome{asked: s.work, receipt: p.receipt, cache: p.cache, err: err, relayed: p.length / bytesPerToken}
+}
+
+// sheet is an image of which the head was read, and what it asks for.
+type sheet struct {
+	legacy.Image
+	mime          string
+	width, height int
+	work          auth.Work
+	imageTokens   int64
+	err           error // why it cannot be read, in the words of the legacy service
+}
+
+// look reads an image's head.
+func (x *exchange) look(m *completions.Model, image legacy.Image, prompt string) (s sheet) {
+	s.Image = image
+	var err error
+	s.mime, s.width, s.height, err = compat.Sniff(image.Data)
+	switch {
+	case errors.Is(err, compat.ErrImageTooLarge):
+		s.err = legacy.ImageTooLarge()
+	case err != nil:
+		s.err = x.setup.cfg.Legacy.Profile.NotAnImage(image.Path)
+	default:
+		s.work, s.imageTokens = x.pageWork(m, s.width, s.height, prompt)
+	}
+	return s
 }
 
 // warnings are how the legacy answer tells of a quality.
@@ -102,26 +141,19 @@ var warnings = map[completions.Quality]legacy.Warning{
 
 // readPage has one image read. Errors are in the words of the legacy service,
 // but for the client's leaving.
-func (s *Server) readPage(x *exchange, m *completions.Model, image legacy.Image, want wanted) (p page, err error) {
+func (s *Server) readPage(x *exchange, m *completions.Model, image sheet, want wanted) (p page, err error) {
 	profile := x.setup.cfg.Legacy.Profile
-	mime, width, height, err := compat.Sniff(image.Data)
-	switch {
-	case errors.Is(err, compat.ErrImageTooLarge):
-		return p, legacy.ImageTooLarge()
-	case err != nil:
-		return p, profile.NotAnImage(image.Path)
-	}
 	r := s.request(x, m)
-	r.Page = &completions.Page{Image: image.Data, MIME: mime, Prompt: legacy.ModelPrompt(want.prompt)}
+	r.Page = &completions.Page{Image: image.Data, MIME: image.mime, Prompt: legacy.ModelPrompt(want.prompt)}
 	r.QueueFor = x.left(x.setup.cfg.Legacy.Timeout)
 	began := time.Now()
 	a, err := x.setup.service.Whole(x.ctx, r)
-	p.receipt, p.cache, p.finish, p.quality = a.Receipt, a.Cache, a.Finish, a.Quality
+	p.receipt, p.cache, p.finish, p.quality, p.length = a.Receipt, a.Cache, a.Finish, a.Quality, len(a.Text)
 	if err != nil {
 		return p, s.pageError(x, image.Path, err)
 	}
 	p.answer, err = profile.Answer(legacy.Page{
-		Path: image.Path, Prompt: want.prompt, Format: want.format, Width: width, Height: height, Took: time.Since(began),
+		Path: image.Path, Prompt: want.prompt, Format: want.format, Width: image.width, Height: image.height, Took: time.Since(began),
 		Warning: warnings[a.Quality],
 	}, a.Text)
 	return p, err
@@ -152,11 +184,20 @@ func (x *exchange) legacyError(e *compat.Error, err error) *legacy.Error {
 	var known *legacy.Error
 	var limit *auth.LimitError
 	var throttled *auth.Throttled
+	var quota *auth.QuotaError
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &limit) && limit.Ceiling:
+		return legacy.Overloaded(e.RetryAfter)
+	case errors.As(err, &limit) && limit.Never:
+		return legacy.AboveLimit()
 	case errors.As(err, &limit), errors.As(err, &throttled):
 		return legacy.RateLimited(e.RetryAfter)
+	case errors.As(err, &quota):
+		return legacy.QuotaExceeded()
+	case errors.Is(err, auth.ErrNoRoute):
+		return legacy.RouteNotAllowed()
 	case errors.Is(err, auth.ErrNoKey), errors.Is(err, auth.ErrBadKey):
 		return legacy.Unauthorized()
 	case errors.Is(err, errTooLarge):

@@ -184,16 +184,24 @@ const referenceKeys = `tenants:
     limits: {requests_per_minute: 1}
   - name: other
     models: [secret-model]
+  - name: narrow
+    routes: [ocr_batch]
+    limits: {in_progress: 9}
+    quota: {pages_per_month: 100}
+  - name: usual
+    limits: {requests_per_minute: 600, images_per_minute: 60, megapixels_per_minute: 600, tokens_per_minute: 100000, in_progress: 9}
+    quota: {pages_per_month: 100, tokens_per_month: 100000}
 `
 
 func TestOpenAPI_HoldsForLiveAnswersAndNothingInItIsUntried(t *testing.T) {
-	w := newWorld(t, setup{keys: referenceKeys, others: []string{"hurried", "other"}, gateway: gateway.Config{
+	w := newWorld(t, setup{keys: referenceKeys, others: []string{"hurried", "other", "narrow", "usual"}, gateway: gateway.Config{
 		OpenAI: gateway.OpenAI{MaxBody: 64 << 10}, Legacy: gateway.Legacy{MaxBody: 64 << 10}}})
 	document := w.do("GET", "/openapi.json", "", nil)
 	r := newReference(t, document.body)
 	bearer := func(key string) []string { return []string{"Authorization", "Bearer " + key} }
 	mine, wrong := bearer(w.key), bearer("sk-ocr-nonsense")
 	hurried, other := bearer(w.keys["hurried"]), bearer(w.keys["other"])
+	narrow, usual := bearer(w.keys["narrow"]), bearer(w.keys["usual"])
 	const kind = "application/json"
 	large := bytes.Repeat([]byte(" "), 65<<10)
 
@@ -218,6 +226,7 @@ func TestOpenAPI_HoldsForLiveAnswersAndNothingInItIsUntried(t *testing.T) {
 		post(w, 400, `{"model":7}`, mine...)
 		post(w, 401, body)
 		post(w, 401, body, wrong...)
+		post(w, 403, body, narrow...)
 		post(w, 404, strings.Replace(strings.Replace(body, model, "nobody", 1), `"deepseek-ocr"`, `"nobody"`, 1), mine...)
 		post(w, 413, string(large), mine...)
 		post(w, 415, body, append(slices.Clone(mine), "Content-Encoding", "gzip")...)
@@ -233,6 +242,7 @@ func TestOpenAPI_HoldsForLiveAnswersAndNothingInItIsUntried(t *testing.T) {
 		method, real := strings.TrimSpace(method), strings.Replace(path, "{id}", "resp_1", 1)
 		r.exchange(w.url, method, path, real, 404, "", nil, mine...)
 		r.exchange(w.url, method, path, real, 401, "", nil)
+		r.exchange(w.url, method, path, real, 403, "", nil, narrow...)
 	}
 	get := func(base, path, real string, status int, headers ...string) {
 		t.Helper()
@@ -243,7 +253,14 @@ func TestOpenAPI_HoldsForLiveAnswersAndNothingInItIsUntried(t *testing.T) {
 	get(w.url, "/v1/models", "/v1/models", 429, hurried...)
 	get(w.url, "/v1/models/{id}", "/v1/models/"+model, 200, mine...)
 	get(w.url, "/v1/models/{id}", "/v1/models/nobody", 404, mine...)
+	get(w.url, "/v1/models", "/v1/models", 403, narrow...)
 	get(w.url, "/v1/models/{id}", "/v1/models/"+model, 401)
+	get(w.url, "/v1/models/{id}", "/v1/models/"+model, 403, narrow...)
+	w.do("POST", "/v1/chat/completions", kind, strings.NewReader(chatBody(page(3), "")), usual...)
+	get(w.url, "/v1/usage", "/v1/usage", 200, usual...)
+	get(w.url, "/v1/usage", "/v1/usage", 401, wrong...)
+	get(w.url, "/v1/usage", "/v1/usage", 403, narrow...)
+	get(w.url, "/v1/usage", "/v1/usage", 429, hurried...)
 
 	ocr := func(world *world, path string, status int, values []string, file []byte, headers ...string) {
 		t.Helper()

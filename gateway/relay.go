@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -23,7 +24,9 @@ type relay struct {
 	quiet   *time.Timer // runs out after the last event, give or take a keep-alive's time
 
 	last     time.Time // of the last event
+	relayed  int       // events written, one for a token and a few more
 	deadline time.Time // for writes, as the connection has it
+	ended    bool
 }
 
 // SupportsBodyWriteTo tells fasthttp to call WriteTo instead of Read.
@@ -65,6 +68,7 @@ func (r *relay) WriteTo(w io.Writer) (n int64, err error) {
 		}
 		m, err := r.write(w, p)
 		n += int64(m)
+		r.relayed += bytes.Count(p[:m], endOfEvent)
 		if err != nil {
 			return n, err
 		}
@@ -115,16 +119,22 @@ func (r *relay) write(w io.Writer, p []byte) (int, error) {
 	return n, err
 }
 
+var endOfEvent = []byte("\n\n")
+
 // end closes the stream, which frees its slot where the answer is cut short.
+// Only the first call counts.
 func (r *relay) end(err error) {
 	r.quiet.Stop()
-	r.x.receipt, r.x.ending = r.stream.Close(context.Cause(r.x.ctx))
-	if r.x.quality == completions.Sound { // else this is the second call
-		r.x.mark(r.stream.Quality())
+	if r.ended {
+		return
 	}
+	r.ended = true
+	r.x.receipt, r.x.ending = r.stream.Close(context.Cause(r.x.ctx))
 	if err != nil && r.x.err == nil {
 		r.x.err = err
 	}
+	r.x.account(outcome{asked: r.x.bill.asked, receipt: r.x.receipt, err: r.x.err, relayed: r.relayed})
+	r.x.mark(r.stream.Quality())
 	if r.x.gone() || r.x.err == errNotTaking {
 		r.x.status = statusClientGone
 	}

@@ -92,6 +92,8 @@ func (s *Server) routeV1(x *exchange, method, rest string) handler {
 		h = s.named(x, "responses", s.handleDialect(compat.Responses))
 	case "models":
 		want, h = fasthttp.MethodGet, s.named(x, "models", s.handleModels)
+	case "usage":
+		want, h = fasthttp.MethodGet, s.named(x, "usage", s.handleUsage)
 	default:
 		if of, ok := strings.CutPrefix(rest, "responses/"); ok {
 			return s.routeStored(x, method, of)

@@ -29,6 +29,7 @@ import (
 // Deps are the rooms below. Service, Pools and Images may be replaced by Apply.
 type Deps struct {
 	Gate     *auth.Gate
+	Ledger   Ledger // nil: what is used is written down nowhere
 	Service  *completions.Service
 	Pools    []*backends.Pool
 	Images   *fetch.Fetcher // nil: image URLs are refused
@@ -39,6 +40,7 @@ type Deps struct {
 // Server answers clients. It is started with Serve and stopped with Shutdown.
 type Server struct {
 	gate     *auth.Gate
+	ledger   Ledger
 	log      *slog.Logger
 	setup    atomic.Pointer[setup] // what a reload may change
 	http     *fasthttp.Server
@@ -63,11 +65,15 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		gate:    deps.Gate,
+		ledger:  deps.Ledger,
 		log:     deps.Log,
 		hangups: watch,
 		drains:  make(chan struct{}, maxDrains),
 		metrics: newMetrics(deps.Registry),
 		started: time.Now(),
+	}
+	if s.ledger == nil {
+		s.ledger = nowhere{}
 	}
 	s.base, s.cut = context.WithCancelCause(context.Background())
 	s.Apply(cfg, deps.Service, deps.Pools, deps.Images)

@@ -51,6 +51,7 @@ type world struct {
 	pool     completions.Pool
 	registry *prometheus.Registry
 	ledger   *usage.Ledger
+	auth     *auth.Gate
 	stopped  bool // by the test itself
 }
 
@@ -102,6 +103,7 @@ func newWorld(t *testing.T, set setup) *world {
 	w.ledger, err = usage.Open(usage.Config{}, usage.Deps{Log: log, Registerer: w.registry})
 	must(t, err)
 	gate := w.gate(set.keys, set.others, log)
+	w.auth = gate
 	deps := completions.Deps{Pools: map[string]completions.Pool{"main": pool}, Log: log}
 	if set.pool != nil {
 		deps.Pools["main"] = set.pool
@@ -288,6 +290,8 @@ func page(n int) []byte {
 	_ = png.Encode(&b, img)
 	return b.Bytes()
 }
+
+func base64Of(image []byte) string { return base64.StdEncoding.EncodeToString(image) }
 
 func chatBody(image []byte, more string) string {
 	return fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}},{"type":"text","text":"Free OCR."}]}]%s}`,

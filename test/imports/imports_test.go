@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"completions": {"backends", "balancer", "compat"},
 	// floor 3
 	"admin":   {"auth", "backends", "compat", "usage"},
-	"gateway": {"auth", "backends", "balancer", "compat", "compat/legacy", "completions", "fetch", "usage"},
+	"gateway": {"auth", "backends", "balancer", "compat", "compat/legacy", "completions", "fetch", "usage", "vision"},
 	// floor 4
 	"cmd/router":  {"admin", "auth", "backends", "balancer", "cache", "compat", "compat/legacy", "completions", "fetch", "gateway", "usage"},
 	"cmd/vllmsim": {"backends/sim"},
