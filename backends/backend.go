@@ -1,8 +1,10 @@
 package backends
 
 import (
+	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"ocrmux/balancer"
@@ -11,7 +13,8 @@ import (
 
 // backend is one server as the pool knows it.
 type backend struct {
-	Backend
+	Backend                    // but for MaxInFlight, which is the balancer's
+	id            string       // the balancer's name for it: another backend may have had its Name
 	heads         [3][2][]byte // of requests, by compat.Dialect and whether a stream is wanted: all that does not change
 	conns         *conns
 	health        *url.URL
@@ -20,8 +23,9 @@ type backend struct {
 	metrics       backendMetrics
 
 	// Under Pool.mu:
-	probes  int  // under way
-	failed  bool // the last probe that ended
+	stop    context.CancelFunc // of its probes; nil before they began
+	probes  int                // under way
+	failed  bool               // the last probe that ended
 	listed  time.Time
 	models  []model // nil until listed
 	missing string  // what was last said of configured models that it lacks
@@ -38,10 +42,11 @@ type model struct {
 }
 
 // newBackend is called with a checked Backend.
-func newBackend(cfg Backend, m *metrics) *backend {
+func newBackend(cfg Backend, id string, m *metrics) *backend {
 	base, _ := cfg.base()
 	b := &backend{
 		Backend: cfg,
+		id:      id,
 		conns:   newConns(base),
 		health:  at(base, "/health"),
 		list:    at(base, "/v1/models"),
@@ -56,6 +61,22 @@ func newBackend(cfg Backend, m *metrics) *backend {
 		}
 	}
 	return b
+}
+
+// isThe reports whether c describes b. Another address or key makes another
+// backend.
+func (b *backend) isThe(c Backend) bool {
+	base, err := c.base()
+	return err == nil && c.Name == b.Name && at(base, "/health").String() == b.health.String() && c.APIKey == b.APIKey
+}
+
+// close ends the probes of a backend on which nothing runs, and closes its
+// connections.
+func (b *backend) close() {
+	if b.stop != nil {
+		b.stop()
+	}
+	b.conns.reap(time.Now(), true)
 }
 
 func at(base *url.URL, path string) *url.URL {
@@ -80,4 +101,24 @@ func (b *backend) serves(name string) bool {
 		}
 	}
 	return false
+}
+
+// nowMissing lists the configured models that b is known not to serve, where
+// they are others than at the last call. Pool.mu is held.
+func (b *backend) nowMissing(configured []string) string {
+	if b.models == nil {
+		return ""
+	}
+	var missing []string
+	for _, m := range configured {
+		if !b.serves(m) {
+			missing = append(missing, m)
+		}
+	}
+	was := b.missing
+	b.missing = strings.Join(missing, ", ")
+	if b.missing == was {
+		return ""
+	}
+	return b.missing
 }

@@ -76,6 +76,9 @@ func Defaults() Config {
 	}
 }
 
+// Validate names everything that is wrong with c, as New and Update do.
+func (c Config) Validate() error { return c.prepare() }
+
 // prepare fills in defaults and names everything that is wrong.
 func (c *Config) prepare() error {
 	d := Defaults() // of what is not the balancer's

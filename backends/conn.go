@@ -219,6 +219,7 @@ func (a *answer) read(p []byte) (int, error) {
 // close ends the exchange: when it returns, nobody reads the request's body any
 // more. The connection is kept where both sides have said all they had to say.
 func (a *answer) close() {
+	// An interruption may close what is dropped once more, but nothing that is kept.
 	if !a.whole || a.Close || !a.written() || a.conn.br.Buffered() > 0 || !a.attempt.using(nil) {
 		a.drop()
 		return
@@ -242,7 +243,6 @@ func (a *answer) written() bool {
 
 // drop closes the connection and waits until nobody writes to it any more.
 func (a *answer) drop() {
-	a.attempt.using(nil)
 	a.conn.Close()
 	if a.wrote != nil {
 		<-a.wrote

@@ -16,6 +16,9 @@ var (
 	ErrMalformed   = errors.New("the backend's answer is broken") // not the dialect, or ended short (502)
 )
 
+// ErrUnknownBackend is returned for a name that the pool's configuration lacks.
+var ErrUnknownBackend = errors.New("there is no such backend")
+
 // StatusError is an answer other than 200, or an error event in a stream. 4xx
 // are the backend's word on the request itself; 5xx were tried twice where
 // that was possible.

@@ -27,6 +27,9 @@ type Request struct {
 	Weight   float64
 	Cost     float64
 	QueueFor time.Duration // longest wait for a slot
+	// Urgent may be closed while the request waits, or before: it is interactive
+	// from then on. nil: it stays in its Class.
+	Urgent <-chan struct{}
 }
 
 // Start says where an attempt's answer comes from.
@@ -133,24 +136,36 @@ func (p *Pool) newExchange(r *Request, s Sink) *exchange {
 // await waits for a slot, for a refusal or for ctx.
 func (x *exchange) await(ctx context.Context) (*attempt, error) {
 	began := time.Now()
+	urgent := x.request.Urgent
 	a, err := x.next(ctx)
 	for a == nil && err == nil {
 		select {
 		case <-x.ready:
 			a, err = x.next(ctx)
+		case <-urgent:
+			urgent = nil
+			x.raise()
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
 	}
 	waited := time.Since(began)
 	x.receipt.Queue += waited
-	x.pool.metrics.waited(x.request.Class, waited)
+	x.pool.metrics.waited(x.ticket.Class, waited) // only raise, which runs here, changes it
 	if a != nil {
 		x.receipt.Backend = a.backend.Name
 		x.receipt.Attempts++
 		x.receipt.FirstByte = 0
 	}
 	return a, err
+}
+
+// raise makes the request interactive.
+func (x *exchange) raise() {
+	p := x.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.apply(p.balancer.Raise(time.Now(), &x.ticket, balancer.Interactive))
 }
 
 // next takes up the grant, if there is one. In one step with it the attempt

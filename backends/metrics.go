@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +12,7 @@ import (
 // metrics are one pool's. The pool's name is a constant label of all of them.
 type metrics struct {
 	pool       *Pool
+	registry   prometheus.Registerer
 	attempts   *prometheus.CounterVec
 	retries    *prometheus.CounterVec
 	firstBytes *prometheus.HistogramVec
@@ -22,7 +24,7 @@ type metrics struct {
 }
 
 // gauges are read from the balancer when they are asked for.
-type gauges struct{ up, inFlight, maxInFlight, breaker, queue *prometheus.Desc }
+type gauges struct{ up, cordoned, inFlight, maxInFlight, breaker, queue *prometheus.Desc }
 
 var classNames = [...]string{balancer.Interactive: "interactive", balancer.Batch: "batch"}
 
@@ -49,6 +51,7 @@ func newMetrics(p *Pool) *metrics {
 		}, []string{"class"}),
 		gauges: gauges{
 			up:          prometheus.NewDesc("ocrmux_backend_up", "1 where the backend is healthy and gets new work, its breaker permitting.", []string{"backend"}, nil),
+			cordoned:    prometheus.NewDesc("ocrmux_backend_cordoned", "1 where an operator keeps new work from the backend.", []string{"backend"}, nil),
 			inFlight:    prometheus.NewDesc("ocrmux_backend_in_flight", "Requests on the backend now.", []string{"backend"}, nil),
 			maxInFlight: prometheus.NewDesc("ocrmux_backend_in_flight_limit", "Requests on the backend at most.", []string{"backend"}, nil),
 			breaker:     prometheus.NewDesc("ocrmux_backend_breaker_state", "1 for the state that the backend's breaker is in.", []string{"backend", "state"}, nil),
@@ -65,14 +68,34 @@ func newMetrics(p *Pool) *metrics {
 	return m
 }
 
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.attempts, m.retries, m.firstBytes, m.queueWait, m}
+}
+
 func (m *metrics) register(r prometheus.Registerer) error {
-	r = prometheus.WrapRegistererWith(prometheus.Labels{"pool": m.pool.cfg.Name}, r)
-	for _, c := range []prometheus.Collector{m.attempts, m.retries, m.firstBytes, m.queueWait, m} {
+	r = prometheus.WrapRegistererWith(prometheus.Labels{"pool": m.pool.name}, r)
+	for i, c := range m.collectors() {
 		if err := r.Register(c); err != nil {
+			for _, registered := range m.collectors()[:i] {
+				r.Unregister(registered)
+			}
 			return err
 		}
 	}
+	m.registry = r
 	return nil
+}
+
+func (m *metrics) unregister() {
+	for _, c := range m.collectors() {
+		m.registry.Unregister(c)
+	}
+}
+
+// forget drops a backend's series.
+func (m *metrics) forget(backend string) {
+	m.attempts.DeletePartialMatch(prometheus.Labels{"backend": backend})
+	m.firstBytes.DeletePartialMatch(prometheus.Labels{"backend": backend})
 }
 
 func (m *metrics) waited(class balancer.Class, d time.Duration) { m.waits[class].Observe(d.Seconds()) }
@@ -98,27 +121,32 @@ func (m *metrics) forBackend(name string) backendMetrics {
 
 // Describe and Collect make the gauges a prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.gauges.up, m.gauges.inFlight, m.gauges.maxInFlight, m.gauges.breaker, m.gauges.queue} {
+	for _, d := range []*prometheus.Desc{m.gauges.up, m.gauges.cordoned, m.gauges.inFlight, m.gauges.maxInFlight, m.gauges.breaker, m.gauges.queue} {
 		ch <- d
 	}
 }
 
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	m.pool.mu.Lock()
-	s := m.pool.balancer.Status(time.Now())
-	m.pool.mu.Unlock()
+	s, queued := m.pool.status()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	for class, n := range s.Queued {
+	for class, n := range queued {
 		gauge(m.gauges.queue, float64(n), classNames[class])
 	}
+	inFlight := make(map[string]int) // one that leaves may have the name of another
+	for _, b := range slices.Concat(s.Backends, s.Leaving) {
+		inFlight[b.Name] += b.InFlight
+	}
+	for name, n := range inFlight {
+		gauge(m.gauges.inFlight, float64(n), name)
+	}
 	for _, b := range s.Backends {
-		gauge(m.gauges.up, one(b.State == balancer.Up), b.Name)
-		gauge(m.gauges.inFlight, float64(b.InFlight), b.Name)
+		gauge(m.gauges.up, one(b.State == balancer.Up.String()), b.Name)
+		gauge(m.gauges.cordoned, one(b.Cordoned), b.Name)
 		gauge(m.gauges.maxInFlight, float64(b.MaxInFlight), b.Name)
 		for state := balancer.Closed; state <= balancer.Probation; state++ {
-			gauge(m.gauges.breaker, one(b.Breaker == state), b.Name, state.String())
+			gauge(m.gauges.breaker, one(b.Breaker == state.String()), b.Name, state.String())
 		}
 	}
 }

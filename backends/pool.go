@@ -13,8 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,19 +35,25 @@ type Deps struct {
 // Pool is a set of backends with one queue. It holds the lock and the clock
 // that the balancer lacks, and carries its effects to the goroutines that wait
 // in Do.
+//
+// A pool that is to go is first given no new requests by its owner. Then Wait
+// returns when the last one has ended, Run is ended, and Close takes its metrics
+// away. Where another pool of the same name must come first, Close may too: it
+// touches nothing else.
 type Pool struct {
-	cfg      Config
-	log      *slog.Logger
-	metrics  *metrics
-	backends map[string]*backend
-	names    []string // of backends, as configured
+	name    string
+	log     *slog.Logger
+	metrics *metrics
+	probe   *http.Transport
 
-	probe *http.Transport
-
-	limits atomic.Pointer[map[string]int] // smallest max_model_len by model
+	settings atomic.Pointer[settings]
+	limits   atomic.Pointer[map[string]int] // smallest max_model_len by model
 
 	mu        sync.Mutex
 	balancer  *balancer.Balancer
+	current   []*backend                     // as configured
+	backends  map[string]*backend            // by id, with those that leave
+	born      int                            // backends so far
 	exchanges map[*balancer.Ticket]*exchange // from Arrive to the ticket's end
 }
 
@@ -56,42 +64,33 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 		return nil, fmt.Errorf("pool %q: %w", cfg.Name, err)
 	}
 	p := &Pool{
-		cfg:       cfg,
+		name:      cfg.Name,
 		log:       deps.Log.With("pool", cfg.Name),
-		backends:  make(map[string]*backend),
 		probe:     newProbeTransport(),
-		balancer:  balancer.New(cfg.balancer(), rand.Uint64()),
+		backends:  make(map[string]*backend),
 		exchanges: make(map[*balancer.Ticket]*exchange),
 	}
 	p.metrics = newMetrics(p)
-	for _, b := range cfg.Backends {
-		p.backends[b.Name] = newBackend(b, p.metrics)
-		p.names = append(p.names, b.Name)
-	}
+	p.balancer = balancer.New(p.configure(cfg), rand.Uint64())
 	if err := p.metrics.register(deps.Registry); err != nil {
 		return nil, fmt.Errorf("pool %q: %w", cfg.Name, err)
 	}
 	return p, nil
 }
 
+// Close takes the pool's metrics out of the registry, so that another pool of
+// the same name can be made. Run need not have ended, nor requests.
+func (p *Pool) Close() { p.metrics.unregister() }
+
 // Run probes the backends and lets the balancer's time pass until ctx ends,
 // which is no error. It must outlive the calls of Do: without it a backend that
 // falls silent is not noticed, and waiting ends with the caller's ctx alone.
 func (p *Pool) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, name := range p.names {
-		wg.Go(func() { p.watch(ctx, p.backends[name]) })
-	}
-	ticker := time.NewTicker(p.cfg.Tick)
-	defer ticker.Stop()
 	for ctx.Err() == nil {
-		select {
-		case <-ticker.C:
-			now := time.Now() // not the ticker's, which may be from before a pause
-			p.advance(func() []balancer.Effect { return p.balancer.Tick(now) })
-			p.reap(now, false)
-		case <-ctx.Done():
-		}
+		s := p.settings.Load()
+		p.startWatches(ctx, &wg)
+		p.passTime(ctx, s)
 	}
 	wg.Wait()
 	p.probe.CloseIdleConnections()
@@ -99,10 +98,67 @@ func (p *Pool) Run(ctx context.Context) error {
 	return nil
 }
 
+// startWatches lets the backends be probed that are not yet.
+func (p *Pool) startWatches(ctx context.Context, wg *sync.WaitGroup) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.current {
+		if b.stop == nil {
+			var watching context.Context
+			watching, b.stop = context.WithCancel(ctx)
+			wg.Go(func() { p.watch(watching, b) })
+		}
+	}
+}
+
+// passTime tells the balancer the time until ctx ends or s is replaced.
+func (p *Pool) passTime(ctx context.Context, s *settings) {
+	ticker := time.NewTicker(s.Tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			now := time.Now() // not the ticker's, which may be from before a pause
+			p.advance(func() []balancer.Effect { return p.balancer.Tick(now) })
+			p.closeGone()
+			p.reap(now, false)
+		case <-s.replaced:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // reap closes connections that have been idle for too long, or all of them.
 func (p *Pool) reap(now time.Time, all bool) {
-	for _, b := range p.backends {
+	p.mu.Lock()
+	backends := slices.Collect(maps.Values(p.backends))
+	p.mu.Unlock()
+	for _, b := range backends {
 		b.conns.reap(now, all)
+	}
+}
+
+// Wait returns when no request is in Do, or ctx's cause when ctx ends before.
+func (p *Pool) Wait(ctx context.Context) error {
+	return p.until(ctx, func() bool { return len(p.exchanges) == 0 })
+}
+
+// until waits for a condition, which it asks for under p.mu.
+func (p *Pool) until(ctx context.Context, holds func() bool) error {
+	for {
+		p.mu.Lock()
+		held := holds()
+		p.mu.Unlock()
+		if held {
+			return nil
+		}
+		select {
+		case <-time.After(p.settings.Load().Tick):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,17 +24,22 @@ const (
 func (p *Pool) watch(ctx context.Context, b *backend) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	ticker := time.NewTicker(p.cfg.ProbeInterval)
-	defer ticker.Stop()
+	var last time.Time
 	for ctx.Err() == nil {
+		s := p.settings.Load()
+		if wait := time.Until(last.Add(s.ProbeInterval)); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-s.replaced: // perhaps by a shorter interval
+			case <-ctx.Done():
+			}
+			continue
+		}
+		last = time.Now()
 		if p.probeBegins(b) {
 			// Beside the loop: a probe that hangs must not keep the next one from
 			// showing that the backend is back.
-			wg.Go(func() { p.probeOnce(ctx, b) })
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
+			wg.Go(func() { p.probeOnce(ctx, b, s) })
 		}
 	}
 }
@@ -48,15 +51,15 @@ func (p *Pool) probeBegins(b *backend) bool {
 		return false
 	}
 	b.probes++
-	p.apply(p.balancer.Probe(time.Now(), b.Name, balancer.ProbeStarted))
+	p.apply(p.balancer.Probe(time.Now(), b.id, balancer.ProbeStarted))
 	return true
 }
 
 // probeOnce asks for b's health, and now and then for its models. A backend
 // that comes up is asked for them first, so that nothing is sent to it that it
 // does not serve.
-func (p *Pool) probeOnce(ctx context.Context, b *backend) {
-	within, cancel := context.WithTimeout(ctx, p.cfg.ProbeTimeout)
+func (p *Pool) probeOnce(ctx context.Context, b *backend, s *settings) {
+	within, cancel := context.WithTimeout(ctx, s.ProbeTimeout)
 	defer cancel()
 	_, err := p.get(within, b, b.health)
 	event := balancer.ProbeSucceeded
@@ -65,7 +68,7 @@ func (p *Pool) probeOnce(ctx context.Context, b *backend) {
 	}
 	p.mu.Lock()
 	rises := event == balancer.ProbeSucceeded && (b.failed || b.listed.IsZero())
-	due := event == balancer.ProbeSucceeded && time.Since(b.listed) >= p.cfg.ModelsInterval
+	due := event == balancer.ProbeSucceeded && time.Since(b.listed) >= s.ModelsInterval
 	p.mu.Unlock()
 	if rises {
 		p.listModels(within, b)
@@ -73,7 +76,7 @@ func (p *Pool) probeOnce(ctx context.Context, b *backend) {
 	p.advance(func() []balancer.Effect {
 		b.probes--
 		b.failed = event == balancer.ProbeFailed
-		return p.balancer.Probe(time.Now(), b.Name, event)
+		return p.balancer.Probe(time.Now(), b.id, event)
 	})
 	if due && !rises {
 		p.listModels(within, b)
@@ -108,42 +111,26 @@ func (p *Pool) listModels(ctx context.Context, b *backend) {
 		models = append(models, model{m.ID, m.MaxModelLen})
 		names = append(names, m.ID)
 	}
-	missing := p.missing(names)
-
+	missing := ""
 	p.advance(func() []balancer.Effect {
 		b.models, b.listed = models, time.Now()
-		missing, b.missing = changed(b.missing, missing), missing
+		missing = b.nowMissing(p.settings.Load().Models)
 		p.storeLimits()
-		return p.balancer.Serves(time.Now(), b.Name, names)
+		return p.balancer.Serves(time.Now(), b.id, names)
 	})
 	if missing != "" {
-		p.log.Warn("a backend does not serve a configured model", "backend", b.Name, "missing", missing)
+		p.warnMissing(b.Name, missing)
 	}
 }
 
-// missing lists the configured models that are not among names.
-func (p *Pool) missing(names []string) string {
-	var out []string
-	for _, m := range p.cfg.Models {
-		if !slices.Contains(names, m) {
-			out = append(out, m)
-		}
-	}
-	return strings.Join(out, ", ")
-}
-
-// changed is now, or nothing where it is what it was.
-func changed(before, now string) string {
-	if before == now {
-		return ""
-	}
-	return now
+func (p *Pool) warnMissing(backend, missing string) {
+	p.log.Warn("a backend does not serve a configured model", "backend", backend, "missing", missing)
 }
 
 // storeLimits works out the smallest max_model_len by model. p.mu is held.
 func (p *Pool) storeLimits() {
 	limits := make(map[string]int)
-	for _, b := range p.backends {
+	for _, b := range p.current {
 		for _, m := range b.models {
 			if had, ok := limits[m.name]; m.maxLen > 0 && (!ok || m.maxLen < had) {
 				limits[m.name] = m.maxLen

@@ -11,7 +11,7 @@ type Backend struct {
 // backend is what is known of a Backend.
 type backend struct {
 	Backend
-	index    int  // its place in model.served as long as it is there
+	index    int  // its place in model.served, which says nothing before listed
 	listed   bool // it said which models it serves
 	cordoned bool // an operator wants no new work on it
 	leaving  bool // the configuration has it no more

@@ -70,9 +70,6 @@ func (b *Balancer) dropEmpty() {
 		gone := be.leaving && be.running.n == 0
 		if gone {
 			delete(b.byName, be.Name)
-			for _, m := range b.models {
-				m.served[be.index] = false
-			}
 		}
 		return gone
 	})
