@@ -19,8 +19,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"ocrmux/auth"
 	"ocrmux/backends"
 	"ocrmux/compat"
+	"ocrmux/usage"
 )
 
 // Config says who may use the listener.
@@ -44,6 +46,13 @@ type Deps struct {
 	Ready func() error
 	// Checks are what /readyz?verbose tells besides.
 	Checks []Check
+	// Keys changes the key file.
+	Keys *auth.KeyRing
+	// Applied puts the key file in force at once. It is called after a change and
+	// before its answer; nil where nothing follows the file.
+	Applied func()
+	// Usage reports what keys and tenants have used.
+	Usage Usage
 	// Pools returns the pools as they are now.
 	Pools func() []*backends.Pool
 	// Reload reads the configuration again and returns a report of what changed
@@ -56,6 +65,11 @@ type Deps struct {
 	Cache Cache
 	// Now is the clock; time.Now where nil.
 	Now func() time.Time
+}
+
+// Usage knows what was used.
+type Usage interface {
+	Report(usage.Filter) usage.Report
 }
 
 // Cache is the store of results.

@@ -43,7 +43,7 @@ func (a *audit) changed(r *http.Request, action string, about []object, status i
 	a.metrics.changed(action, status)
 	attrs := append(a.who(r), slog.String("action", action))
 	for _, o := range about {
-		attrs = append(attrs, slog.String(o.kind, a.name(o.name)))
+		attrs = append(attrs, slog.String(o.kind, a.name(o)))
 	}
 	level := slog.LevelInfo
 	if status >= http.StatusBadRequest {
@@ -90,16 +90,26 @@ func (a *audit) who(r *http.Request) []slog.Attr {
 // leaked finds a key that somebody put where it does not belong.
 var leaked = regexp.MustCompile(`(?i)sk-ocr-[\w-]*`)
 
-// nameable is what names of tenants, models and backends and the ids of keys are made of.
-var nameable = regexp.MustCompile(`^[\w./:@ -]{1,128}$`)
+var (
+	// nameable is what the names of tenants, models and backends are made of.
+	nameable = regexp.MustCompile(`^[\w./:@ -]{1,128}$`)
+	keyID    = regexp.MustCompile(`^[0-9a-z]{8}$`)
+	// random is as long as only secrets are without a break.
+	random = regexp.MustCompile(`(?i)[0-9a-z]{40}`)
+)
 
-const unnamed = "(hidden)"
+// hidden stands for a name that may be a secret of somebody who missed their mark.
+const hidden = "(hidden)"
 
-// name returns a name that a request gave, unless it may be a secret.
-func (a *audit) name(given string) string {
+// name returns an object's name, which a request gave, unless it may be a secret.
+func (a *audit) name(o object) string {
 	token := a.token()
-	if !nameable.MatchString(given) || leaked.MatchString(given) || token != "" && given == token {
-		return unnamed
+	switch {
+	case !nameable.MatchString(o.name), leaked.MatchString(o.name), random.MatchString(o.name):
+	case token != "" && o.name == token:
+	case (o.kind == "key" || o.kind == "new_key") && !keyID.MatchString(o.name):
+	default:
+		return o.name
 	}
-	return given
+	return hidden
 }

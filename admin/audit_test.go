@@ -52,9 +52,60 @@ func TestAudit_AFloodOfRefusalsIsAFewLinesAndACount(t *testing.T) {
 	w.now = w.now.Add(3 * time.Second)
 	w.ask("GET", "/admin", "", bearing(""))
 	w.wantAudit(`{"action":"refused","path":"/admin","peer":"127.0.0.1","result":"missing","token":"none","untold":4980}`)
+	w.now = w.now.Add(3 * time.Second)
+	w.ask("GET", "/admin", "", bearing("guess"))
+	w.wantAudit(`{"action":"refused","path":"/admin","peer":"127.0.0.1","result":"wrong","token":"f1abe1b0"}`)
 	w.ask("POST", "/admin/reload", "") // changes are always told
 	w.wantAudit(`{"action":"reload","peer":"127.0.0.1","result":"done","status":200,"token":"` + digest + `"}`)
 }
 
 // digest is what the audit shows of token.
 const digest = "43a8dcb4"
+
+func TestAudit_HidesWhatMayBeASecretOfSomebodyWhoMissedTheirMark(t *testing.T) {
+	w := newWorld(t, withToken)
+	for _, secret := range []string{
+		token, "sk-ocr-01234567-abc", "SK-OCR-01234567-abc", "line%0Abreak", "%22quoted%22", strings.Repeat("x", 129),
+	} {
+		w.ask("DELETE", "/admin/cache?tenant="+secret, "")
+		w.wantAudit(`{"action":"cache.delete","peer":"127.0.0.1","result":"done","status":200,"tenant":"(hidden)","token":"` + digest + `"}`)
+	}
+}
+
+// Whatever operators do, and wherever they paste a key by mistake, the log holds
+// neither a key nor the token nor the pepper nor a hash.
+func TestLog_HoldsNoSecret(t *testing.T) {
+	w := newWorld(t, withToken)
+	made := w.key(t, "POST", "/admin/keys", `{"tenant":"acme","note":"n0te-canary"}`, 201)
+	turned := w.key(t, "POST", "/admin/keys/"+made.Key.ID+"/rotate", `{"grace":"1h"}`, 201)
+	parts := strings.Split(made.Secret, "-")
+	for _, secret := range []string{made.Secret, turned.Secret, token, parts[3], "sk-ocr-" + parts[3]} {
+		body := `{"tenant":"` + secret + `","note":"` + secret + `","` + secret + `":1}`
+		for _, method := range allMethods {
+			for _, path := range []string{
+				"/admin/keys/" + secret, "/admin/keys/" + secret + "/rotate", "/admin/keys/" + secret + "/disable", "/admin/tenants/" + secret,
+				"/admin/backends/" + secret + "/cordon", "/admin/cache?tenant=" + secret, "/admin/cache?model=" + secret, "/admin/cache?" + secret + "=1",
+				"/admin/keys", "/admin/" + secret, "/" + secret, "/debug/pprof/" + secret,
+			} {
+				if method == "PUT" && path == "/admin/tenants/"+parts[3] {
+					continue // a fine name for a tenant
+				}
+				for _, given := range []string{token, secret, ""} {
+					w.ask(method, path, "", bearing(given))
+					w.ask(method, path, body, bearing(given))
+					w.ask(method, path, `{"tenant":"`+secret+`"}`, bearing(given), header("Origin", "https://"+secret))
+					w.now = w.now.Add(time.Minute)
+				}
+			}
+		}
+	}
+	log := w.log.String()
+	if strings.Count(log, `"msg":"audit"`) < 500 {
+		t.Fatalf("too little was tried: %d lines", strings.Count(log, "\n"))
+	}
+	for _, secret := range []string{made.Secret, turned.Secret, parts[3], token, pepper, "canary", "8a9d63e2e56e4b1e"} {
+		if i := strings.Index(log, secret); i >= 0 {
+			t.Errorf("%q stands in the log: %s", secret, log[max(0, i-200):i+200])
+		}
+	}
+}

@@ -89,3 +89,9 @@ func plain(err error) string {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	return clip(leaked.ReplaceAllString(text, "***"), 500)
 }
+
+// sentence makes one of an error's text.
+func sentence(err error) string {
+	text := plain(err)
+	return strings.ToUpper(text[:1]) + text[1:] + "."
+}

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -17,11 +19,37 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ocrmux/admin"
+	"ocrmux/auth"
 	"ocrmux/backends"
+	"ocrmux/usage"
 )
 
 // token is a canary: it must never be seen again.
 const token = "0p3rator-canary-of-enough-random-letters"
+
+// keyFile is what worlds begin with: 7q3n0v5k is the key that the
+// examples of docs/admin.md work on.
+const keyFile = `# of the reading room
+tenants:
+  - name: acme
+    class: batch
+    limits: {images_per_minute: 600}
+  - name: beta # the second
+  - name: gamma
+keys:
+  - id: 7q3n0v5k
+    tenant: acme
+    hash: hmac-sha256:8a9d63e2e56e4b1ec09d527e357448453d00ef26ea4e5c2c83f3db6796c0867c
+    created: 2026-11-22T17:24:36Z
+    expires: 2041-01-31T00:00:00Z
+    note: scanner
+  - id: 0a1b2c3d # old
+    tenant: beta
+    hash: hmac-sha256:8a9d63e2e56e4b1ec09d527e357448453d00ef26ea4e5c2c83f3db6796c0867d
+`
+
+// pepper is a canary too.
+const pepper = "pepper-canary-of-the-tests"
 
 // world is an operators' listener with all that stands behind it.
 type world struct {
@@ -34,6 +62,9 @@ type world struct {
 	ready   error
 	reload  func(context.Context) (any, error)
 	reloads int
+	keys    string // path of the key file
+	applied int    // times that it was put in force
+	ledger  *usage.Ledger
 	deleted []string // what the cache was asked to forget
 }
 
@@ -49,6 +80,17 @@ func newWorld(t *testing.T, edit ...func(*world)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.keys = filepath.Join(t.TempDir(), "keys.yaml")
+	if err := os.WriteFile(w.keys, []byte(keyFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ring, err := auth.NewKeyRing(w.keys, []byte(pepper))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.ledger, err = usage.Open(usage.Config{}, usage.Deps{}); err != nil {
+		t.Fatal(err)
+	}
 	w.reload = func(context.Context) (any, error) {
 		return map[string][]string{"changed": {"log.level"}, "unchangeable": {"http.listen"}}, nil
 	}
@@ -56,6 +98,9 @@ func newWorld(t *testing.T, edit ...func(*world)) *world {
 		Log:      slog.New(slog.NewJSONHandler(w.log, nil)),
 		Registry: registry,
 		Ready:    func() error { return w.ready },
+		Keys:     ring,
+		Applied:  func() { w.applied++ },
+		Usage:    w.ledger,
 		Pools:    func() []*backends.Pool { return []*backends.Pool{pool} },
 		Reload: func(ctx context.Context) (any, error) {
 			w.reloads++
