@@ -24,19 +24,19 @@ type tenant struct {
 
 // series is what one Who used in one month.
 type series struct {
-	who            Who
-	month          period
 	tenant         *tenant
 	day            period // what today stands for
+	dirty          bool   // is listed as one with fresh counts
 	today, earlier account
-	dirty          bool // is listed as one with fresh counts
+	who            Who
+	month          period
 }
 
 // account tells apart what the journal has and what it does not have yet. The
 // sum of both is what was used.
 type account struct {
-	written Counts // in the journal, or in the batch on its way there
 	fresh   Counts
+	written Counts // in the journal, or in the batch on its way there
 }
 
 func (a *account) total() Counts {
@@ -109,7 +109,7 @@ type record struct {
 }
 
 // take appends what of s is fresh, which is written from here on.
-func (s *series) take(records []record) []record {
+func take(records []record, s *series) []record {
 	records = s.appendRecords(records, s.today.fresh, s.earlier.fresh)
 	s.today = account{written: s.today.total()}
 	s.earlier = account{written: s.earlier.total()}
@@ -118,7 +118,7 @@ func (s *series) take(records []record) []record {
 }
 
 // written appends what of s is written.
-func (s *series) written(records []record) []record {
+func written(records []record, s *series) []record {
 	return s.appendRecords(records, s.today.written, s.earlier.written)
 }
 

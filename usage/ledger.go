@@ -156,18 +156,20 @@ func (l *Ledger) book(month period) *book {
 // microseconds.
 const walkStep = 128
 
-// walk visits a list of series that only grows, and lets Record go on in
-// between every few.
-func (l *Ledger) walk(list *[]*series, visit func(*series)) {
+// collect looks at a list of series that only grows, and lets Record go on in
+// between every few. What look appends for a series is at most two things.
+func collect[T any](l *Ledger, list *[]*series, look func([]T, *series) []T) (all []T) {
+	part := make([]T, 0, 2*walkStep) // all may have to move to grow, which takes long
 	for from := 0; ; from += walkStep {
 		l.mu.Lock()
 		rest := (*list)[from:]
 		for _, s := range rest[:min(walkStep, len(rest))] {
-			visit(s)
+			part = look(part, s)
 		}
 		l.mu.Unlock()
+		all, part = append(all, part...), part[:0]
 		if len(rest) <= walkStep {
-			return
+			return all
 		}
 	}
 }

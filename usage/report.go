@@ -72,36 +72,39 @@ func (l *Ledger) Report(f Filter) Report {
 	}
 	l.mu.Unlock()
 
-	var days, months summing
-	l.walk(list, func(s *series) {
+	found := collect(l, list, func(found []used, s *series) []used {
 		if f.Key != "" && s.who.Key != f.Key {
-			return
+			return found
 		}
-		day, month := s.today.total(), s.earlier.total()
-		month.add(&day)
-		months.add(s.who, &month)
+		u := used{who: s.who, month: s.earlier.total()}
+		latest := s.today.total()
+		u.month.add(&latest)
 		if s.day == today {
-			days.add(s.who, &day)
+			u.today = latest
 		}
+		return append(found, u)
 	})
-	return Report{Time: now.UTC(), Today: days.summary(today), Month: months.summary(current.month)}
+	slices.SortFunc(found, func(a, b used) int { return compareWho(a.who, b.who) })
+	r := Report{Time: now.UTC(), Today: Summary{Period: today.String()}, Month: Summary{Period: current.month.String()}}
+	r.Today.fill(found, func(u *used) *Counts { return &u.today })
+	r.Month.fill(found, func(u *used) *Counts { return &u.month })
+	return r
 }
 
-// summing collects the rows of a Summary.
-type summing struct {
-	total Counts
-	rows  []Row
+// used is what one Who used.
+type used struct {
+	who          Who
+	today, month Counts
 }
 
-func (s *summing) add(w Who, c *Counts) {
-	if *c == (Counts{}) {
-		return
+func (s *Summary) fill(found []used, of func(*used) *Counts) {
+	var total Counts
+	s.Rows = []Row{}
+	for i := range found {
+		if c := of(&found[i]); *c != (Counts{}) {
+			total.add(c)
+			s.Rows = append(s.Rows, Row{Who: found[i].who, Usage: c.usage()})
+		}
 	}
-	s.total.add(c)
-	s.rows = append(s.rows, Row{Who: w, Usage: c.usage()})
-}
-
-func (s *summing) summary(p period) Summary {
-	slices.SortFunc(s.rows, func(a, b Row) int { return compareWho(a.Who, b.Who) })
-	return Summary{Period: p.String(), Total: s.total.usage(), Rows: append([]Row{}, s.rows...)}
+	s.Total = total.usage()
 }

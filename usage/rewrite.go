@@ -73,7 +73,7 @@ func (l *Ledger) written() (records []record) {
 	}
 	l.mu.Unlock()
 	for _, b := range books {
-		l.walk(&b.all, func(s *series) { records = s.written(records) })
+		records = append(records, collect(l, &b.all, written)...)
 	}
 	return records
 }

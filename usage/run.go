@@ -94,8 +94,7 @@ func (l *Ledger) take() []record {
 	l.mu.Lock()
 	l.dirty, l.taken = l.taken[:0], l.dirty
 	l.mu.Unlock()
-	var records []record
-	l.walk(&l.taken, func(s *series) { records = s.take(records) })
+	records := collect(l, &l.taken, take)
 	clear(l.taken) // months that are over shall not hang on it
 	return records
 }
@@ -135,7 +134,7 @@ func (l *Ledger) closeMonths() {
 	for _, b := range over {
 		var records []record
 		for _, s := range b.all {
-			records = s.written(records)
+			records = written(records, s)
 		}
 		records = merge(b.month, records, maxPastSeries)
 		l.mu.Lock()

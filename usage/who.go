@@ -36,12 +36,16 @@ func cutName(name string) string {
 }
 
 // clone returns a copy that shares no memory with w: the names of a request may
-// lie in a buffer that is used again.
+// lie in a buffer that is used again. They lie beside each other, since they are
+// compared with every Record.
 func (w Who) clone() Who {
-	return Who{
-		Tenant: strings.Clone(w.Tenant), Key: strings.Clone(w.Key),
-		Model: strings.Clone(w.Model), Route: strings.Clone(w.Route),
+	names := strings.Clone(w.Tenant + w.Key + w.Model + w.Route) // what has one part only is not copied by +
+	next := func(name string) string {
+		copied := names[:len(name)]
+		names = names[len(name):]
+		return copied
 	}
+	return Who{Tenant: next(w.Tenant), Key: next(w.Key), Model: next(w.Model), Route: next(w.Route)}
 }
 
 // coarsest is the level at which nothing of a Who is left.
