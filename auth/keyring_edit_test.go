@@ -183,8 +183,8 @@ func (s *scribe) keyFile() string {
 	if s.IntN(6) == 0 {
 		text += "...\n"
 	}
-	if s.IntN(6) == 0 {
-		text = strings.TrimRight(text, "\n")
+	if cut := strings.TrimRight(text, "\n"); s.IntN(6) == 0 && !strings.HasSuffix(cut, " end") { // a block would lose its last line's end
+		text = cut
 	}
 	if s.IntN(5) == 0 {
 		text = strings.ReplaceAll(text, "\n", "\r\n")

@@ -1,12 +1,12 @@
 package auth_test
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -141,25 +141,142 @@ func TestKeyRing_CreateWritesThroughALink(t *testing.T) {
 	}
 }
 
-func TestKeyRing_CreateLosesNoneOfManyWriters(t *testing.T) {
-	path := writeFile(t, "tenants: [{name: acme}]\n")
-	var group sync.WaitGroup
-	keys := make([]string, 16)
-	for i := range keys {
-		group.Go(func() {
-			var err error
-			if keys[i], _, err = keyRing(t, path).Create(auth.KeyOptions{Tenant: "acme"}); err != nil {
-				t.Error(err)
+func TestKeyRing_RotateGivesAnEqualKeyAndLetsTheOldOneExpire(t *testing.T) {
+	soon := time.Now().Add(time.Hour)
+	for _, c := range []struct {
+		name    string
+		expires time.Time // of the old key
+		grace   time.Duration
+		want    time.Time
+	}{
+		{"after grace", time.Time{}, 24 * time.Hour, time.Now().Add(24 * time.Hour)},
+		{"at its own end", soon, 24 * time.Hour, soon},
+		{"before its own end", soon, time.Minute, time.Now().Add(time.Minute)},
+		{"at once", time.Time{}, 0, time.Now()},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := writeFile(t, "tenants: [{name: acme}]\n")
+			options := auth.KeyOptions{Tenant: "acme", Expires: c.expires, LoopbackOnly: true, Limits: auth.Limits{ImagesPerMinute: 3}, Note: "scanner"}
+			first, created := createKey(t, path, options)
+			second, entry, old, err := keyRing(t, path).Rotate(created.ID, c.grace)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if old.ID != created.ID || old.Expires.Sub(c.want).Abs() > 5*time.Second {
+				t.Errorf("old key %s expires %v, want %v", old.ID, old.Expires, c.want)
+			}
+			if entry.ID == old.ID || entry.Tenant != "acme" || !entry.LoopbackOnly || entry.Limits != options.Limits || entry.Note != options.Note || !entry.Expires.IsZero() {
+				t.Errorf("%+v", entry)
+			}
+			gate := newGate(t, path, auth.Deps{})
+			identify(t, gate, second)
+			if _, err := gate.Identify(first, local); (err == nil) != (c.grace > 0) {
+				t.Errorf("old key: %v", err)
 			}
 		})
 	}
-	group.Wait()
-	gate := newGate(t, path, auth.Deps{})
-	for _, key := range keys {
-		identify(t, gate, key)
+}
+
+func TestKeyRing_RefusesByWhatTheCallerMayDoNext(t *testing.T) {
+	path := writeFile(t, "tenants: [{name: acme}]\n")
+	ring := keyRing(t, path)
+	_, entry := createKey(t, path, auth.KeyOptions{Tenant: "acme"})
+	if _, err := ring.Disable(entry.ID); err != nil {
+		t.Fatal(err)
 	}
-	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".keys.yaml-*"))
-	if len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+	before, _ := os.ReadFile(path)
+	invalid := new(auth.InvalidError)
+	for name, c := range map[string]struct {
+		edit func() error
+		want any // an error to be, or a pointer to a kind to be of
+	}{
+		"rotate unknown":   {func() error { _, _, _, err := ring.Rotate("zzzzzzzz", 0); return err }, auth.ErrUnknownKey},
+		"rotate disabled":  {func() error { _, _, _, err := ring.Rotate(entry.ID, 0); return err }, auth.ErrKeyDisabled},
+		"negative grace":   {func() error { _, _, _, err := ring.Rotate(entry.ID, -1); return err }, &invalid},
+		"disable unknown":  {func() error { _, err := ring.Disable("zzzzzzzz"); return err }, auth.ErrUnknownKey},
+		"enable nothing":   {func() error { _, err := ring.Enable(""); return err }, auth.ErrUnknownKey},
+		"delete unknown":   {func() error { _, err := ring.Delete("zzzzzzzz"); return err }, auth.ErrUnknownKey},
+		"key of nobody":    {func() error { _, _, err := ring.Create(auth.KeyOptions{Tenant: "nobody"}); return err }, auth.ErrUnknownTenant},
+		"key of anonymous": {func() error { _, _, err := ring.Create(auth.KeyOptions{Tenant: auth.AnonymousTenant}); return err }, &invalid},
+		"negative limit": {func() error {
+			_, _, err := ring.Create(auth.KeyOptions{Tenant: "acme", Limits: auth.Limits{InProgress: -1}})
+			return err
+		}, &invalid},
+		"tenant without a name": {func() error { _, err := ring.SetTenant(auth.Tenant{}); return err }, &invalid},
+		"tenant of no class":    {func() error { _, err := ring.SetTenant(auth.Tenant{Name: "acme", Class: "first"}); return err }, &invalid},
+		"tenant with keys":      {func() error { return ring.DeleteTenant("acme") }, auth.ErrTenantHasKeys},
+		"unknown tenant":        {func() error { return ring.DeleteTenant("nobody") }, auth.ErrUnknownTenant},
+	} {
+		err := c.edit()
+		if want, is := c.want.(error); is && !errors.Is(err, want) || !is && !errors.As(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	if after, _ := os.ReadFile(path); string(after) != string(before) {
+		t.Errorf("the file has changed:\n%s", after)
+	}
+}
+
+func TestKeyRing_SaysWhatToDoWhereTheFileCannotBeWritten(t *testing.T) {
+	path := writeFile(t, "tenants: [{name: acme}, {name: other}]\n")
+	ring := keyRing(t, path)
+	_, entry := createKey(t, path, auth.KeyOptions{Tenant: "acme", Note: "scanner"})
+	if err := os.Remove(path + ".lock"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path+".lock", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := os.ReadFile(path)
+	for name, c := range map[string]struct {
+		edit func() error
+		want []string
+	}{
+		"rotate": {func() error {
+			key, _, _, err := ring.Rotate(entry.ID, time.Hour)
+			if key == "" {
+				t.Error("no key")
+			}
+			return err
+		}, []string{"in place of key " + entry.ID, "id: " + entry.ID, "expires:", "note: scanner"}},
+		"disable":       {func() error { _, err := ring.Disable(entry.ID); return err }, []string{"in place of key " + entry.ID, "disabled: true"}},
+		"delete":        {func() error { _, err := ring.Delete(entry.ID); return err }, []string{"delete the entry of key " + entry.ID}},
+		"new tenant":    {func() error { _, err := ring.SetTenant(auth.Tenant{Name: "third"}); return err }, []string{`insert under "tenants:"`, "name: third"}},
+		"set tenant":    {func() error { _, err := ring.SetTenant(auth.Tenant{Name: "acme", Wait: true}); return err }, []string{"in place of tenant acme", "wait: true"}},
+		"delete tenant": {func() error { return ring.DeleteTenant("other") }, []string{"delete the entry of tenant other"}},
+	} {
+		err := c.edit()
+		var notWritten *auth.NotWrittenError
+		if !errors.As(err, &notWritten) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(notWritten.Help(), want) {
+				t.Errorf("%s: %q is not in %q", name, want, notWritten.Help())
+			}
+		}
+	}
+	if after, _ := os.ReadFile(path); string(after) != string(before) {
+		t.Errorf("the file has changed:\n%s", after)
+	}
+}
+
+func TestKeyEntry_TellsItsStateAndNeverItsHash(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for state, entry := range map[string]auth.KeyEntry{
+		auth.KeyActive:       {Expires: now.Add(time.Second)},
+		auth.KeyExpired:      {Expires: now, LoopbackOnly: true},
+		auth.KeyDisabled:     {Expires: now, Disabled: true},
+		auth.KeyLoopbackOnly: {LoopbackOnly: true},
+	} {
+		entry.ID, entry.Tenant, entry.Hash, entry.Limits = "0a1b2c3d", "acme", auth.KeyHash{1, 2, 3}, auth.Limits{InProgress: 2}
+		text, err := json.Marshal(entry.Public(now))
+		if err != nil || !strings.HasPrefix(string(text), `{"id":"0a1b2c3d","tenant":"acme","state":"`+state+`"`) || !strings.Contains(string(text), `"limits":{"in_progress":2}`) {
+			t.Errorf("%s, %v", text, err)
+		}
+		whole, err := json.Marshal(entry)
+		if err != nil || strings.Contains(strings.ToLower(string(text)+string(whole)), "hash") || strings.Contains(string(whole), "010203") || strings.Contains(string(whole), "[1,2,3") {
+			t.Errorf("%s, %v", whole, err)
+		}
 	}
 }
