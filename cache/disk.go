@@ -196,8 +196,7 @@ func (d *Disk) setAside(name string, reason error) {
 	d.log.Warn("a file of results cannot be used and was set aside", "file", name, "as", aside, "err", reason)
 }
 
-// Close writes to the disk what the system still holds back, and lets go of the
-// directory. Nothing is found and nothing is stored any more.
+// Close lets go of the directory. Nothing is found and nothing is stored any more.
 func (d *Disk) Close() error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
@@ -209,7 +208,7 @@ func (d *Disk) Close() error {
 	d.closed = true
 	var errs []error
 	for _, s := range d.segments {
-		errs = append(errs, s.file.Sync(), s.file.Close())
+		errs = append(errs, s.file.Close())
 	}
 	clear(d.places)
 	return errors.Join(append(errs, d.lock.Close())...)

@@ -197,10 +197,7 @@ func (t *Tiered) take() (batch []result) {
 func (t *Tiered) Delete(_ context.Context, tenant, model string) (n int, err error) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	t.write() // so that nothing is on its way, nor older than what is
-	t.mu.Lock()
-	t.deletions++
-	t.mu.Unlock()
+	t.write()                     // so that nothing is on its way, nor older than what is
 	gone := make(map[uint64]bool) // at most what fits into memory
 	t.first.delete(tenant, model, func(k Key) { gone[short(k)] = true })
 	err = t.second.delete(tenant, model, func(id uint64) {
@@ -208,6 +205,10 @@ func (t *Tiered) Delete(_ context.Context, tenant, model string) (n int, err err
 			n++
 		}
 	})
+	t.mu.Lock()
+	t.deletions++
+	t.mu.Unlock()
+	t.first.delete(tenant, model, func(Key) {}) // what came back before the disk forgot it
 	return len(gone) + n, err
 }
 
