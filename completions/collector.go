@@ -1,8 +1,6 @@
 package completions
 
 import (
-	"errors"
-
 	"ocrmux/backends"
 	"ocrmux/compat"
 )
@@ -10,13 +8,10 @@ import (
 // maxText bounds the text of one answer: far above any context, far below harm.
 const maxText = 16 << 20
 
-var errTextTooLong = errors.New("the answer is longer than 16 MiB")
-
 // collector is the sink of an answer that nobody reads before its end: a JSON
 // body as it came, or the text of a stream. It can be restarted at any time.
 type collector struct {
 	stream bool // what comes are events, of which the text is all that is kept
-	text   bool // of a body too the text is wanted
 	json   []byte
 	out    []byte
 	finish string
@@ -44,12 +39,12 @@ func (c *collector) Take(raw []byte, chunk *compat.Chunk) error {
 		if choice.Finish != "" {
 			c.finish = choice.Finish
 		}
-		if c.stream || c.text {
+		if c.stream {
 			c.out = compat.AppendText(c.out, choice.Text)
 		}
 	}
 	if len(c.out) > maxText {
-		return errTextTooLong
+		return errTooLong
 	}
 	if c.guard.watch(chunk) && c.stream {
 		c.finish = "length"
@@ -60,7 +55,7 @@ func (c *collector) Take(raw []byte, chunk *compat.Chunk) error {
 
 func (c *collector) Restart() bool {
 	c.guard.restart()
-	*c = collector{stream: c.stream, text: c.text, json: c.json[:0], out: c.out[:0], guard: c.guard}
+	*c = collector{stream: c.stream, json: c.json[:0], out: c.out[:0], guard: c.guard}
 	return true
 }
 

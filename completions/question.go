@@ -3,7 +3,6 @@ package completions
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -14,28 +13,29 @@ import (
 )
 
 // question is all that can change a deterministic answer. Two requests with the
-// same question, by whatever route they came, share one result.
+// same question, by whatever route they came, share one answer.
 type question struct {
-	tenant  string
-	model   string
-	recipe  [8]byte
-	image   [32]byte // SHA-256 of the image's bytes, decoded
-	prompt  string   // without the image placeholder that vLLM adds by itself
-	members []compat.Member
+	space    string // whose it is: nobody else's has the same key
+	model    string
+	recipe   [8]byte
+	image    digest // of the image's bytes
+	prompt   string // without the image placeholder that vLLM adds by itself
+	messages digest // of what is not such a page: as it stands in the body
+	members  []compat.Member
 }
 
-// question is ok where the request carries one image, in the plain form that
-// every recipe uses, and nothing in it makes the answer a matter of chance.
+// question is ok where nothing in the request makes the answer a matter of
+// chance, and it carries an image or its caller wants it remembered all the same.
 func (r *Request) question() (q question, ok bool) {
-	q = question{tenant: r.Tenant, model: r.Model.Name, recipe: r.Model.Recipe.version}
+	q = question{space: r.space(), model: r.Model.Name, recipe: r.Model.Recipe.version}
 	if r.Page != nil {
-		q.image, q.prompt = sha256.Sum256(r.Page.Image), r.Page.Prompt
-		return q, q.decide(r.Model.Recipe.Members)
+		if !q.decide(r.Model.Recipe.Members) {
+			return q, false
+		}
+		q.image, q.prompt = digestOf(r.Page.Image), r.Page.Prompt
+		return q, true
 	}
-	if r.Dialect != compat.Chat || len(r.Client.Images) != 1 || r.Client.N > 1 {
-		return q, false
-	}
-	if q.prompt, ok = plainPage(r.Client); !ok {
+	if r.Dialect != compat.Chat || r.Client.N > 1 || len(r.Client.Images) == 0 && r.Control != UseAlways {
 		return q, false
 	}
 	members := slices.Clone(r.Client.Members)
@@ -44,35 +44,56 @@ func (r *Request) question() (q question, ok bool) {
 			members = append(members, m)
 		}
 	}
-	if !q.decide(members) {
-		return q, false
-	}
-	if image := &r.Client.Images[0]; image.URL != "" {
-		q.image = sha256.Sum256(image.Raw)
-		return q, image.Raw != nil
-	}
-	var err error
-	q.image, err = digestBase64(r.Client.Images[0].Base64)
-	return q, err == nil // the backend will say what is wrong with it
+	return q, q.decide(members) && (q.page(r.Client) || q.conversation(r.Client))
 }
 
-// digestBase64 is the digest of what text decodes to, block by block: neither a
-// copy of the image nor base64.NewDecoder's search for line breaks, which cost
-// more than the rest of a remembered answer.
-func digestBase64(text []byte) (sum [32]byte, err error) {
-	const block = 16 << 10 // a multiple of four characters
-	var decoded [block / 4 * 3]byte
-	h := sha256.New()
-	for len(text) > 0 {
-		n, err := base64.StdEncoding.Decode(decoded[:], text[:min(block, len(text))])
-		if err != nil {
-			return sum, err
-		}
-		h.Write(decoded[:n])
-		text = text[min(block, len(text)):]
+// space is the namespace of r's question: its tenant's, or that of a group of
+// tenants. A tenant and a group of the same name are strangers.
+func (r *Request) space() string {
+	if r.Share != "" {
+		return "group " + r.Share
 	}
-	h.Sum(sum[:0])
-	return sum, nil
+	return "tenant " + r.Tenant
+}
+
+// page is for what a legacy route could have asked too, and is then the same
+// question: one image in the plain form that every recipe uses.
+func (q *question) page(c *compat.Request) (ok bool) {
+	if len(c.Images) != 1 {
+		return false
+	}
+	if q.prompt, ok = plainPage(c); !ok {
+		return false
+	}
+	image := &c.Images[0]
+	if image.URL != "" {
+		q.image = digestOf(image.Raw)
+		return image.Raw != nil
+	}
+	var err error
+	q.image, err = digestBase64(image.Base64)
+	return err == nil
+}
+
+// conversation is for all else: the messages as they stand in the body, and the
+// bytes of images that stand in there by URL only.
+func (q *question) conversation(c *compat.Request) (ok bool) {
+	q.prompt, q.image = "", digest{}
+	h := newDigest()
+	h.Write(c.Member("messages"))
+	for i := range c.Images {
+		image := &c.Images[i]
+		if image.URL == "" {
+			continue
+		}
+		if image.Raw == nil {
+			return false
+		}
+		sum := digestOf(image.Raw)
+		h.Write(sum[:])
+	}
+	h.Sum(q.messages[:0])
+	return true
 }
 
 // decide keeps the members that can change the answer and reports whether it is
@@ -81,8 +102,12 @@ func (q *question) decide(members []compat.Member) bool {
 	zero := false
 	for _, m := range members {
 		switch m.Name {
-		case "model", "messages", "stream", "stream_options", "user", "metadata", "store", "n", "seed":
+		case "model", "messages", "stream", "user", "metadata", "store", "n", "seed":
 			// n is one, and a seed changes nothing at temperature 0
+		case "stream_options":
+			if !plainOptions(m.Value) {
+				return false
+			}
 		case "temperature":
 			if zero = isZero(m.Value); !zero {
 				return false
@@ -102,6 +127,17 @@ func (q *question) decide(members []compat.Member) bool {
 	return zero
 }
 
+// plainOptions reports whether options ask for no more than the usage chunk,
+// which each reader gets or not. Others shape every event.
+func plainOptions(value []byte) bool {
+	var options map[string]json.RawMessage
+	if json.Unmarshal(value, &options) != nil {
+		return false
+	}
+	delete(options, "include_usage")
+	return len(options) == 0
+}
+
 // isZero reports whether a JSON value is a number that equals 0.
 func isZero(value []byte) bool {
 	f, err := strconv.ParseFloat(string(value), 64)
@@ -117,7 +153,7 @@ func compacted(value []byte) ([]byte, error) {
 // key is the digest of the question. The version in front changes with the form.
 func (q *question) key() (key [32]byte) {
 	h := sha256.New()
-	fmt.Fprintf(h, "ocrmux 1 %q %q %x %x %q", q.tenant, q.model, q.recipe, q.image, q.prompt)
+	fmt.Fprintf(h, "ocrmux 2 %q %q %x %x %q %x", q.space, q.model, q.recipe, q.image, q.prompt, q.messages)
 	for _, m := range q.members {
 		fmt.Fprintf(h, " %q %q", m.Name, m.Value)
 	}

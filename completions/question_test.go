@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+	"time"
 
 	"ocrmux/compat"
 	"ocrmux/completions"
@@ -106,31 +107,17 @@ func TestQuestion_ThatMayHaveSeveralAnswersIsNotRemembered(t *testing.T) {
 	m := new(memory)
 	s := service(t, answering("x", "stop"), m)
 	image := picture(1)
-	b64 := base64.StdEncoding.EncodeToString([]byte(image))
-	plain := chat(image, "Free OCR.", "")
 	for name, body := range map[string]string{
-		"temperature":                    chat(image, "x", `,"temperature":0.1`),
-		"a temperature that vLLM sets":   chat(image, "x", `,"temperature":null`),
-		"several answers":                chat(image, "x", `,"n":2`),
-		"an unknown member":              chat(image, "x", `,"novelty":1`),
-		"tools":                          chat(image, "x", `,"tools":[]`),
-		"log probabilities":              chat(image, "x", `,"logprobs":true`),
-		"a form of the answer":           chat(image, "x", `,"response_format":{"type":"json_object"}`),
-		"top_p":                          chat(image, "x", `,"top_p":0.5`),
-		"no image":                       `{"model":"` + model + `","messages":[{"role":"user","content":"x"}]}`,
-		"two images":                     strings.Replace(plain, `{"type":"text"`, `{"type":"image_url","image_url":{"url":"data:image/gif;base64,`+b64+`"}},{"type":"text"`, 1),
-		"two texts":                      strings.Replace(plain, `{"type":"text"`, `{"type":"text","text":"y"},{"type":"text"`, 1),
-		"two messages":                   strings.Replace(plain, `[{"role"`, `[{"role":"system","content":"x"},{"role"`, 1),
-		"another role":                   strings.Replace(plain, `"user"`, `"assistant"`, 1),
-		"a name in the message":          strings.Replace(plain, `"role":`, `"name":"x","role":`, 1),
-		"a role in another case":         strings.Replace(plain, `"role":"user"`, `"role":"assistant","Role":"user"`, 1),
-		"content in another case":        strings.Replace(plain, `"role":`, `"Content":[{"type":"text","text":"y"}],"role":`, 1),
-		"a placeholder elsewhere":        chat(image, "Free <image>OCR.", ""),
-		"a placeholder without its line": chat(image, "<image>Free OCR.", ""),
-		"two placeholders":               chat(image, "<image>\n<image>\nFree OCR.", ""),
-		"the image's base64 as text":     chat(image, "Free OCR."+b64, ""),
-		"a long prompt":                  chat(image, strings.Repeat("x", 1<<17), ""),
-		"slashes in escapes":             strings.Replace(plain, b64, `\u00`+"52"+b64[1:], 1), // R: a spelling that is not worth decoding twice
+		"temperature":                  chat(image, "x", `,"temperature":0.1`),
+		"a temperature that vLLM sets": chat(image, "x", `,"temperature":null`),
+		"several answers":              chat(image, "x", `,"n":2`),
+		"an unknown member":            chat(image, "x", `,"novelty":1`),
+		"tools":                        chat(image, "x", `,"tools":[]`),
+		"log probabilities":            chat(image, "x", `,"logprobs":true`),
+		"a form of the answer":         chat(image, "x", `,"response_format":{"type":"json_object"}`),
+		"top_p":                        chat(image, "x", `,"top_p":0.5`),
+		"no image":                     `{"model":"` + model + `","messages":[{"role":"user","content":"x"}]}`,
+		"usage with every event":       chat(image, "x", `,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}`),
 	} {
 		if _, ok := keyOf(t, s, m, client(t, s, body)); ok {
 			t.Errorf("%s: the cache is asked for %.200s", name, body)
@@ -155,5 +142,96 @@ func TestQuestion_OfARecipeWithoutTemperatureIsNotRemembered(t *testing.T) {
 	}
 	if _, ok := keyOf(t, s, m, upload(s, picture(1), "x")); ok {
 		t.Error("the cache is asked for a page whose sampling nobody has set")
+	}
+}
+
+func TestQuestion_OfAnotherFormThanAPageIsItsOwn(t *testing.T) {
+	m := new(memory)
+	s := service(t, answering("x", "stop"), m)
+	image := picture(1)
+	b64 := base64.StdEncoding.EncodeToString([]byte(image))
+	plain := chat(image, "Free OCR.", "")
+	want, _ := keyOf(t, s, m, upload(s, image, "Free OCR."))
+	seen := map[[32]byte]string{want: "the page"}
+	for name, body := range map[string]string{
+		"two images":                     strings.Replace(plain, `{"type":"text"`, `{"type":"image_url","image_url":{"url":"data:image/gif;base64,`+b64+`"}},{"type":"text"`, 1),
+		"two texts":                      strings.Replace(plain, `{"type":"text"`, `{"type":"text","text":"y"},{"type":"text"`, 1),
+		"two messages":                   strings.Replace(plain, `[{"role"`, `[{"role":"system","content":"x"},{"role"`, 1),
+		"another role":                   strings.Replace(plain, `"user"`, `"assistant"`, 1),
+		"a name in the message":          strings.Replace(plain, `"role":`, `"name":"x","role":`, 1),
+		"a role in another case":         strings.Replace(plain, `"role":"user"`, `"role":"assistant","Role":"user"`, 1),
+		"content in another case":        strings.Replace(plain, `"role":`, `"Content":[{"type":"text","text":"y"}],"role":`, 1),
+		"a placeholder elsewhere":        chat(image, "Free <image>OCR.", ""),
+		"a placeholder without its line": chat(image, "<image>Free OCR.", ""),
+		"two placeholders":               chat(image, "<image>\n<image>\nFree OCR.", ""),
+		"the image's base64 as text":     chat(image, "Free OCR."+b64, ""),
+		"a long prompt":                  chat(image, strings.Repeat("x", 1<<17), ""),
+		"slashes in escapes":             strings.Replace(plain, b64, `\u00`+"52"+b64[1:], 1), // R: a spelling that is not worth decoding twice
+	} {
+		for range 2 {
+			key, ok := keyOf(t, s, m, client(t, s, body))
+			if other := seen[key]; !ok || other != "" && other != name {
+				t.Errorf("%s: asked %t, with the key of %q", name, ok, other)
+			}
+			seen[key] = name
+		}
+	}
+}
+
+func TestQuestion_WithAnImageByURLIsAboutTheImage(t *testing.T) {
+	m := new(memory)
+	s := service(t, answering("x", "stop"), m)
+	byURL := func(more, image string) *completions.Request {
+		body := `{"model":"` + model + `","messages":[` + more + `{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://example.org/page"}},{"type":"text","text":"Free OCR."}]}]}`
+		c, err := compat.Parse(compat.Chat, []byte(body), compat.Rules{MaxImages: 1, MaxN: 1, RemoteImages: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Images[0].MIME, c.Images[0].Raw = "image/gif", []byte(image)
+		return &completions.Request{Model: s.Model(model), Client: c, Tenant: "acme", QueueFor: time.Second}
+	}
+	page, _ := keyOf(t, s, m, upload(s, picture(1), "Free OCR."))
+	if got, ok := keyOf(t, s, m, byURL("", picture(1))); !ok || got != page {
+		t.Error("it is not the question that the page is")
+	}
+	first, ok := keyOf(t, s, m, byURL(`{"role":"system","content":"x"},`, picture(1)))
+	second, _ := keyOf(t, s, m, byURL(`{"role":"system","content":"x"},`, picture(2)))
+	if !ok || first == second {
+		t.Error("in a conversation, another image behind the URL is not another question")
+	}
+}
+
+func TestQuestion_WithoutAnImageIsSharedWhereTheCallerWants(t *testing.T) {
+	m := new(memory)
+	s := service(t, answering("x", "stop"), m)
+	for _, c := range []struct {
+		more string
+		want bool
+	}{{"", true}, {`,"temperature":0`, true}, {`,"temperature":1`, false}, {`,"tools":[]`, false}, {`,"n":2`, false}} {
+		r := client(t, s, `{"model":"`+model+`","messages":[{"role":"user","content":"x"}]`+c.more+`}`)
+		r.Control = completions.UseAlways
+		if _, ok := keyOf(t, s, m, r); ok != c.want {
+			t.Errorf("%q: asked %t", c.more, ok)
+		}
+	}
+}
+
+func TestQuestion_BelongsToATenantOrAGroup(t *testing.T) {
+	m := new(memory)
+	s := service(t, answering("x", "stop"), m)
+	key := func(tenant, share string) [32]byte {
+		r := upload(s, picture(1), "x")
+		r.Tenant, r.Share = tenant, share
+		key, ok := keyOf(t, s, m, r)
+		if !ok {
+			t.Fatal("the cache is not asked")
+		}
+		return key
+	}
+	if key("a", "") == key("b", "") || key("a", "g") == key("a", "") || key("a", "g") == key("a", "h") || key("a", "") == key("b", "a") {
+		t.Error("strangers have the same key")
+	}
+	if key("a", "g") != key("b", "g") {
+		t.Error("a group does not share")
 	}
 }

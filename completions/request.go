@@ -7,17 +7,35 @@ import (
 	"ocrmux/compat"
 )
 
-// Request is one exchange: either Client or Page is set.
+// Request is one exchange: either Client or Page is set. The bytes of both must
+// stay as they are until Whole or Stream.Close has returned, and where these say
+// that the flight is ongoing, until Account is called.
 type Request struct {
 	Model    *Model
 	Dialect  compat.Dialect  // of a page: Chat
 	Client   *compat.Request // a client's own body
 	Page     *Page           // a page sent to a legacy route
 	Tenant   string
-	Batch    bool // of the lower priority class
+	Share    string // the group of tenants that share answers with each other; "" for none
+	Batch    bool   // of the lower priority class
 	Weight   float64
 	QueueFor time.Duration // longest wait for a slot
 	Control  Control       // what the caller says of the cache
+
+	// Finish lets the work go on for the cache when the last caller has left. It
+	// counts of the one that opened the flight, who pays for it.
+	Finish bool
+	// Announced is when the client will lose patience, counted from the asking; 0
+	// where it did not say. One that leaves then is expected to ask again.
+	Announced time.Duration
+	// Account is told what a flight took that its opener has left before its end:
+	// once, at that end, from another goroutine. All of a flight's time at the
+	// backends and all of its tokens are the opener's, who learns of them in its
+	// receipt or here, but never in both. Where it is nil, Whole and Stream.Close
+	// do not return to an opener before its flight has ended.
+	Account func(backends.Receipt)
+
+	flight *flight // that it is sent for, where that is shared
 }
 
 // Page is an image and what to do with it.
@@ -31,9 +49,10 @@ type Page struct {
 type Control uint8
 
 const (
-	UseCache Control = iota
-	NoCache          // a fresh run, which is remembered
-	NoStore          // a fresh run, which is not
+	UseCache  Control = iota
+	NoCache           // a fresh run, which is remembered
+	NoStore           // a fresh run, which is not, and which nobody joins
+	UseAlways         // as UseCache, also for a question without an image
 )
 
 var (
@@ -49,6 +68,9 @@ func (r *Request) body(maxModelLen int, stream bool) backends.Body {
 		return r.pageBody(model, r.Model.absent(maxModelLen, nil))
 	}
 	set := []compat.Member{model}
+	if stream && !r.Client.Stream {
+		set = append(set, streamMember)
+	}
 	if stream && r.Dialect != compat.Responses && !r.Client.IncludeUsage {
 		set = append(set, r.Client.UsageOption())
 	}

@@ -13,12 +13,12 @@ type CacheState uint8
 
 const (
 	Bypass CacheState = iota // not asked: off, not deterministic, or the caller said no-store
-	Fresh                    // not asked because the caller wants a fresh run; the answer is remembered
-	Miss
+	Miss                     // not remembered, or a fresh run was wanted; it is now, if it is whole
 	Hit
+	Joined // it came of an equal request that was already in progress
 )
 
-func (c CacheState) String() string { return [...]string{"bypass", "miss", "miss", "hit"}[c] }
+func (c CacheState) String() string { return [...]string{"bypass", "miss", "hit", "joined"}[c] }
 
 // result is what is remembered of an answer: enough to render it for any caller.
 type result struct {
@@ -28,19 +28,16 @@ type result struct {
 }
 
 // key names what r asks for, where only one answer to it is possible and the
-// cache is on.
-func (s *Service) key(r *Request) (key [32]byte, state CacheState) {
+// cache is on: then the answer may be a remembered or another's.
+func (s *Service) key(r *Request) (key [32]byte, ok bool) {
 	if s.deps.Cache == nil || r.Control == NoStore {
-		return key, Bypass
+		return key, false
 	}
 	q, ok := r.question()
 	if !ok {
-		return key, Bypass
+		return key, false
 	}
-	if r.Control == NoCache {
-		return q.key(), Fresh
-	}
-	return q.key(), Miss
+	return q.key(), true
 }
 
 // recall returns the remembered answer; nil where there is none.
@@ -60,15 +57,15 @@ func (s *Service) recall(ctx context.Context, key [32]byte) *Answer {
 	return &Answer{Text: res.Text, Finish: res.Finish, Usage: res.Usage, Cache: Hit, Age: age}
 }
 
-// remember keeps a, the answer to r, where it is a whole answer: one that was cut by its length,
-// or by anything else, or that repeats itself, is not what the page says.
+// remember keeps a, the answer to r, where it is sound: one that was cut by its
+// length, or by anything else, or that repeats itself, is not what the page says.
 func (s *Service) remember(ctx context.Context, r *Request, key [32]byte, a *Answer) {
 	if a.Finish != "stop" || a.Quality != Sound {
 		return
 	}
 	value, err := json.Marshal(result{Text: a.Text, Finish: a.Finish, Usage: a.Usage})
 	if err == nil {
-		// the work is done: that the caller leaves now must not lose it
+		// the work is done: that the last caller leaves now must not lose it
 		err = s.deps.Cache.Put(context.WithoutCancel(ctx), key, value, r.Tenant, r.Model.Name)
 	}
 	if err != nil {

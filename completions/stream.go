@@ -2,9 +2,8 @@ package completions
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
-	"io"
-	"sync"
 	"time"
 
 	"ocrmux/backends"
@@ -15,93 +14,51 @@ import (
 // wanted to wait. The answer goes on.
 var ErrQuiet = errors.New("no event yet")
 
-// ErrBehind ends a stream whose reader takes so little of it that what waits
-// would exceed maxBehind.
-var ErrBehind = errors.New("the reader is too far behind the answer")
-
-// maxBehind bounds what one stream holds for its reader: the whole of every
-// usual answer, and not all log probabilities of eight answers at once.
-const maxBehind = 16 << 20
-
-// Stream is an answer in progress: a record that one goroutine, the pump, writes
-// at the backend's pace, and that its reader follows at its own. A reader that is
-// slow or stalled therefore never holds a backend's slot.
-//
-// The reader must call Close, which ends the work if it still goes on.
-type Stream struct {
-	cancel context.CancelCauseFunc
-	pumped chan struct{} // closed when the pump has ended
-	wake   chan struct{} // holds a token when there may be something new
-
-	keepUsage bool // the client asked for the usage chunk itself
-	asked     time.Time
-
-	mu      sync.Mutex
-	start   backends.Start
-	came    time.Time // of the first event
-	events  []byte    // what the reader has not yet taken
-	spare   []byte    // the buffer the reader gave back
-	taken   bool      // the reader has seen an event: no way back
-	counted int       // events of responses that came: the next one's sequence_number
-	told    int       // counted, when the reader last took what came
-	err     error     // with ended: io.EOF for a complete answer
-	ended   bool
-	receipt backends.Receipt
-	finish  string
-
-	dialect compat.Dialect
-	guard   guard // the pump's; after that, the reader's
-}
-
-// errReaderGone is the cause of a stream whose reader closed it early.
+// errReaderGone is the cause of a flight that was ended because its last reader
+// left, without saying why.
 var errReaderGone = errors.New("the reader left")
 
-// Stream begins an answer whose events are read while they come. It returns at
-// once; errors are told by Next.
-func (s *Service) Stream(ctx context.Context, r *Request) *Stream {
-	ctx, cancel := context.WithCancelCause(ctx)
-	st := &Stream{
-		cancel:    cancel,
-		pumped:    make(chan struct{}),
-		wake:      make(chan struct{}, 1),
-		asked:     time.Now(),
-		keepUsage: r.Client.IncludeUsage || r.Dialect == compat.Responses,
-		dialect:   r.Dialect,
-		guard:     r.guard(),
-	}
-	go func() {
-		defer close(st.pumped)
-		receipt, err := s.pump(ctx, r, st)
-		st.end(receipt, err)
-	}()
-	return st
+// Stream is a reader of a flight: of one that it has for itself, or of one that
+// equal questions share. It hands out the answer's events from the first one on,
+// or a remembered answer in the form of events.
+//
+// The reader must call Close, which ends the work where nobody else needs it.
+// Its methods are for one goroutine.
+type Stream struct {
+	flight  *flight
+	flights *flights // nil for a flight of one's own
+	request *Request
+	ctx     context.Context
+	asked   time.Time
+	usage   bool // the client asked for the usage chunk itself
+	waits   bool // for the end: events do not wake it
+	opened  bool // it opened the flight, which is for it to pay
+	cache   CacheState
+
+	wake chan struct{}   // holds a token when there may be something new
+	done <-chan struct{} // of ctx; nil where ending the flight itself is enough
+	bell *time.Timer     // rings when the wait for a slot is over; nil where the pool sees to it
+
+	served bool   // a remembered answer was handed out
+	spare  []byte // of a flight of one's own: the memory handed out last
+
+	// Under flight.mu:
+	next *Stream
+	at   int // place in the record
+	told int // flight.counted, when something was last taken
+
+	// From Close on:
+	left    bool
+	ongoing bool // the flight goes on without its opener
+	receipt backends.Receipt
+	finish  string
 }
 
-// pump turns a panic into an error: it runs in a goroutine of its own, where a
-// panic would end the process and everybody's work.
-func (s *Service) pump(ctx context.Context, r *Request, st *Stream) (receipt backends.Receipt, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			LogPanic(s.deps.Log, "panic while an answer was read", p)
-			err = errPanicked
-		}
-	}()
-	if receipt, err = s.do(ctx, r, true, st); errors.Is(err, errCut) {
-		err = nil
-	}
-	return receipt, err
-}
-
-var errPanicked = errors.New("panic while an answer was read")
-
-func (st *Stream) end(receipt backends.Receipt, err error) {
-	st.mu.Lock()
-	st.receipt, st.err, st.ended = receipt, err, true
-	if err == nil {
-		st.err = io.EOF
-	}
-	st.mu.Unlock()
-	st.signal()
+// init fills in what every reader has.
+func (st *Stream) init(ctx context.Context, r *Request) {
+	st.request, st.ctx, st.asked = r, ctx, time.Now()
+	st.wake = make(chan struct{}, 1)
+	st.usage = r.Client != nil && (r.Client.IncludeUsage || r.Dialect == compat.Responses)
 }
 
 func (st *Stream) signal() {
@@ -111,155 +68,269 @@ func (st *Stream) signal() {
 	}
 }
 
-// Begin, Take and Restart make Stream the sink of its pump.
-
-func (st *Stream) Begin(start backends.Start) {
-	st.guard.restart()
-	st.mu.Lock()
-	st.start = start
-	st.forget()
-	st.mu.Unlock()
-}
-
-func (st *Stream) Take(raw []byte, c *compat.Chunk) error {
-	if c.Empty && c.Usage != nil && !st.keepUsage {
-		return nil
-	}
-	cut := st.guard.watch(c)
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if len(st.events)+len(raw) > maxBehind {
-		return ErrBehind
-	}
-	if len(c.Choices) > 0 && c.Choices[0].Finish != "" {
-		st.finish = c.Choices[0].Finish
-	}
-	if st.came.IsZero() {
-		st.came = time.Now()
-	}
-	st.counted = c.Number + 1
-	st.events = append(st.events, raw...)
-	st.signal()
-	if cut {
-		st.events, st.finish = append(st.events, compat.Cut(st.dialect, raw)...), "length"
-		return errCut
-	}
-	return nil
-}
-
-func (st *Stream) Restart() bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.taken {
-		return false
-	}
-	st.forget()
-	return true
-}
-
-// forget drops what an attempt gave that is void. st.mu is held.
-func (st *Stream) forget() {
-	st.events, st.came, st.finish, st.counted = st.events[:0], time.Time{}, "", 0
-}
-
 // Next returns the events that came since the last call, waiting for them at
 // most until quiet delivers. The bytes are valid until the next call. After the
 // last event it returns io.EOF for a complete answer, or what went wrong.
 func (st *Stream) Next(quiet <-chan time.Time) ([]byte, error) {
 	for {
-		st.mu.Lock()
-		if len(st.events) > 0 && st.commit() {
-			p := st.events
-			st.events, st.spare = st.spare[:0], p
-			st.told = st.counted
-			st.mu.Unlock()
-			return p, nil
+		p, err := st.take()
+		if len(p) > 0 || err != nil {
+			return p, err
 		}
-		ended, err := st.ended, st.err
-		st.mu.Unlock()
-		if ended {
+		if err := st.sleep(quiet); err != nil {
 			return nil, err
-		}
-		select {
-		case <-st.wake:
-		case <-quiet:
-			return nil, ErrQuiet
 		}
 	}
 }
 
-// commit is asked before the reader sees anything of an attempt. Where the
-// answer has just been taken off its backend, what came of it is void.
-func (st *Stream) commit() bool {
-	if !st.taken {
-		st.taken = st.start.Commit()
+// take returns what there is now, or why there will be nothing more.
+func (st *Stream) take() ([]byte, error) {
+	f := st.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.record.events) > st.at && f.commit() {
+		st.told = f.counted
+		if f.shared == nil { // the memory goes back and forth between the pump and the reader
+			p := f.record.events
+			f.record.events, st.spare = st.spare[:0], p
+			return p, nil
+		}
+		var p []byte
+		if p, st.at = f.record.from(st.at, st.usage); len(p) > 0 {
+			return p, nil
+		}
 	}
-	if !st.taken {
-		st.forget()
+	if f.hit() && !st.served {
+		st.served = true
+		return compat.AppendChatEvents(nil, st.rendered(f.answer), st.usage), nil
 	}
-	return st.taken
+	return nil, st.verdict()
 }
 
 // Await waits until there is something to read, the answer has ended or quiet
 // delivers. Unlike Next it takes nothing, so the answer can still be begun anew elsewhere.
 func (st *Stream) Await(quiet <-chan time.Time) error {
 	for {
-		st.mu.Lock()
-		some, ended, err := len(st.events) > 0, st.ended, st.err
-		st.mu.Unlock()
-		switch {
-		case some:
-			st.signal() // for Next
-			return nil
-		case ended:
+		some, err := st.look()
+		if some || err != nil {
 			return err
 		}
-		select {
-		case <-st.wake:
-		case <-quiet:
-			return ErrQuiet
+		if err := st.sleep(quiet); err != nil {
+			return err
 		}
 	}
 }
 
+func (st *Stream) look() (some bool, err error) {
+	f := st.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.record.events) > st.at || f.hit() && !st.served {
+		return true, nil
+	}
+	return false, st.verdict()
+}
+
+// verdict is why the reader need not wait any longer; nil where it must.
+// flight.mu is held.
+func (st *Stream) verdict() error {
+	f := st.flight
+	if f.ended {
+		return f.err
+	}
+	if f.waiting.IsZero() {
+		return nil
+	}
+	since := st.asked
+	if f.waiting.After(since) {
+		since = f.waiting
+	}
+	left := max(st.request.QueueFor, leastPatience) - time.Since(since)
+	switch {
+	case left <= 0:
+		return backends.ErrBusy
+	case st.bell == nil:
+		st.bell = time.AfterFunc(left, st.signal)
+	default:
+		st.bell.Reset(left)
+	}
+	return nil
+}
+
+// sleep waits for a reason to look again.
+func (st *Stream) sleep(quiet <-chan time.Time) error {
+	select {
+	case <-st.wake:
+		return nil
+	case <-st.done:
+		return context.Cause(st.ctx)
+	case <-quiet:
+		return ErrQuiet
+	}
+}
+
+// whole waits for the end and closes the stream.
+func (st *Stream) whole() (*Answer, error) {
+	err := st.landed()
+	st.Close(err)
+	f := st.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := &Answer{Cache: st.cache}
+	if f.ended && f.answer != nil { // which it may have just when the reader left
+		*a, err = *f.answer, nil
+		if a.Cache != Hit {
+			a.Cache = st.cache
+		}
+	}
+	a.Receipt, a.Ongoing = st.receipt, st.ongoing
+	a.Away = time.Since(st.asked)
+	if st.opened {
+		a.Away = a.Receipt.Queue + a.Receipt.Busy
+	}
+	if err == nil && st.request.Client != nil {
+		a.JSON = compat.AppendChat(make([]byte, 0, len(a.Text)+len(a.Text)/8+512), st.rendered(a))
+	}
+	return a, err
+}
+
+// landed waits until the answer has ended, or the reader may wait no longer.
+func (st *Stream) landed() error {
+	f := st.flight
+	for {
+		f.mu.Lock()
+		err := st.verdict()
+		f.mu.Unlock()
+		if err == nil {
+			err = st.sleep(nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// rendered is a as it is written for the reader's client: under the name that
+// all readers of a flight know it by, or a new one for what is remembered.
+// flight.mu is held.
+func (st *Stream) rendered(a *Answer) compat.Answer {
+	out := compat.Answer{
+		ID: st.flight.id, Created: st.flight.created, Model: st.request.Client.Model,
+		Text: a.Text, Finish: a.Finish, Usage: a.Usage,
+	}
+	if out.ID == "" {
+		out.ID, out.Created = "chatcmpl-"+rand.Text(), st.asked.Unix()
+	}
+	return out
+}
+
+// expectedBack reports whether a client that leaves now has lost patience, and
+// may be about to ask again.
+func (st *Stream) expectedBack(now time.Time) bool {
+	over := now.Sub(st.asked) - st.request.Announced
+	return st.request.Announced > 0 && over.Abs() <= expected
+}
+
 // Start says which backend the answer comes from; zero until there is one.
 func (st *Stream) Start() backends.Start {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.start
+	st.flight.mu.Lock()
+	defer st.flight.mu.Unlock()
+	return st.flight.start
 }
 
 // Number is the sequence_number, in a stream of responses, of an event that
 // follows those which Next has returned.
 func (st *Stream) Number() int {
-	st.mu.Lock()
-	defer st.mu.Unlock()
+	st.flight.mu.Lock()
+	defer st.flight.mu.Unlock()
 	return st.told
 }
 
 // Awaited is the time from the asking to the first event, the queue included;
 // zero until there is one.
 func (st *Stream) Awaited() time.Duration {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.came.IsZero() {
+	f := st.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.came.IsZero() {
 		return 0
 	}
-	return st.came.Sub(st.asked)
+	return max(0, f.came.Sub(st.asked))
 }
 
-// Close ends the work if it still goes on, waits until its slot is free, and
-// returns the receipt and the finish_reason, as far as the answer came. cause
-// is what the pump is told where it still runs.
+// Cache says what the cache had to do with the answer. It is asked when Await
+// or Next has returned something.
+func (st *Stream) Cache() CacheState {
+	st.flight.mu.Lock()
+	defer st.flight.mu.Unlock()
+	if st.flight.hit() {
+		return Hit
+	}
+	return st.cache
+}
+
+// Age is that of a remembered answer.
+func (st *Stream) Age() time.Duration {
+	st.flight.mu.Lock()
+	defer st.flight.mu.Unlock()
+	if st.flight.hit() {
+		return st.flight.answer.Age
+	}
+	return 0
+}
+
+// Close takes the reader away and returns the receipt and the finish_reason, as
+// far as they are known to it. Where nobody else needs the work, it is ended
+// because of cause, and its slot is free when Close returns.
 func (st *Stream) Close(cause error) (backends.Receipt, string) {
+	if st.left {
+		return st.receipt, st.finish
+	}
+	st.left = true
 	if cause == nil {
 		cause = errReaderGone
 	}
-	st.cancel(cause)
-	<-st.pumped
+	if st.bell != nil {
+		st.bell.Stop()
+	}
+	if st.flights != nil {
+		st.flights.leave(st, cause)
+		return st.receipt, st.finish
+	}
+	st.flight.cancel(cause)
+	<-st.flight.over
+	st.flight.remove(st)
 	return st.receipt, st.finish
 }
 
+// Ongoing reports, after Close, whether the reader opened a flight that goes on
+// without it. Then Request.Account is still to be called.
+func (st *Stream) Ongoing() bool { return st.ongoing }
+
 // Quality is what is to be said of the answer, as far as it came. It is asked
 // after Close.
-func (st *Stream) Quality() Quality { return st.guard.quality }
+func (st *Stream) Quality() Quality {
+	st.flight.mu.Lock()
+	defer st.flight.mu.Unlock()
+	return st.flight.quality
+}
+
+// settle is what the flight costs its reader. The opener pays for all of it,
+// once: in its receipt where the flight has ended, else by Request.Account. Who
+// has joined learns where the answer came from and how long it was. flight.mu
+// is held.
+func (st *Stream) settle() backends.Receipt {
+	f := st.flight
+	switch {
+	case st.opened && f.ended:
+		return f.receipt
+	case st.opened:
+		return backends.Receipt{Start: f.start}
+	}
+	receipt := backends.Receipt{Start: f.start}
+	if f.ended {
+		receipt.Start, receipt.Usage = f.receipt.Start, f.receipt.Usage
+	}
+	receipt.Queue = min(receipt.Queue, max(0, f.sent.Sub(st.asked)))
+	return receipt
+}

@@ -39,17 +39,39 @@ var recipe = completions.Recipe{
 type pool struct {
 	script func(ctx context.Context, r *backends.Request, s backends.Sink) (backends.Receipt, error)
 	maxLen int
-	idle   bool // has a usable backend and is never asked
+	idle   bool          // has a usable backend and is never asked
+	queue  time.Duration // wait for a slot
 
 	mu     sync.Mutex
 	asked  []*backends.Request
 	bodies []string
+	runs   int   // in progress
+	ended  error // the cause of the last request's end by its context
 }
 
 func (p *pool) MaxModelLen(string) int { return p.maxLen }
 func (p *pool) Usable(string) bool     { return p.script != nil || p.idle }
 
 func (p *pool) Do(ctx context.Context, r *backends.Request, s backends.Sink) (backends.Receipt, error) {
+	p.mu.Lock()
+	p.runs++
+	p.asked = append(p.asked, r)
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.runs--
+		if p.ended == nil {
+			p.ended = context.Cause(ctx)
+		}
+	}()
+	if p.queue > 0 {
+		select {
+		case <-time.After(p.queue):
+		case <-ctx.Done():
+			return backends.Receipt{}, context.Cause(ctx)
+		}
+	}
 	body, err := io.ReadAll(r.Body.Open())
 	if err != nil {
 		return backends.Receipt{}, err
@@ -58,9 +80,23 @@ func (p *pool) Do(ctx context.Context, r *backends.Request, s backends.Sink) (ba
 		return backends.Receipt{}, fmt.Errorf("the body says that it has %d bytes and has %d", r.Body.Size(), len(body))
 	}
 	p.mu.Lock()
-	p.asked, p.bodies = append(p.asked, r), append(p.bodies, string(body))
+	p.bodies = append(p.bodies, string(body))
 	p.mu.Unlock()
 	return p.script(ctx, r, s)
+}
+
+// running is how many requests are in progress.
+func (p *pool) running() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.runs
+}
+
+// cause is what ended the first request that was not let come to its end.
+func (p *pool) cause() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
 }
 
 // times is how often the pool was asked.
@@ -138,9 +174,15 @@ type memory struct {
 	gets   [][32]byte
 	puts   int
 	err    error
+	slow   time.Duration // that each call takes
+	panics string        // the call that does
 }
 
 func (m *memory) Get(_ context.Context, key [32]byte) ([]byte, time.Duration, bool, error) {
+	time.Sleep(m.slow)
+	if m.panics == "get" {
+		panic("a defect")
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.gets = append(m.gets, key)
@@ -149,6 +191,10 @@ func (m *memory) Get(_ context.Context, key [32]byte) ([]byte, time.Duration, bo
 }
 
 func (m *memory) Put(ctx context.Context, key [32]byte, value []byte, _, _ string) error {
+	time.Sleep(m.slow)
+	if m.panics == "put" {
+		panic("a defect")
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -187,7 +233,7 @@ func client(t *testing.T, s *completions.Service, body string) *completions.Requ
 
 // upload is a page that came by a legacy route.
 func upload(s *completions.Service, image, prompt string) *completions.Request {
-	return &completions.Request{Model: s.Model(model), Page: &completions.Page{Image: []byte(image), MIME: "image/gif", Prompt: prompt}, Tenant: "acme"}
+	return &completions.Request{Model: s.Model(model), Page: &completions.Page{Image: []byte(image), MIME: "image/gif", Prompt: prompt}, Tenant: "acme", QueueFor: time.Second}
 }
 
 // picture is a GIF of w by 1 pixels, as far as anybody here looks.
