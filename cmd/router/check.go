@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -16,13 +18,26 @@ func check(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := build(c, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := build(c, slog.New(slog.DiscardHandler), new(slog.LevelVar)); err != nil {
 		return err
 	}
 	for _, warning := range warnings(c) {
 		fmt.Fprintln(stderr, "warning:", warning)
 	}
 	return printConfig(stdout, c)
+}
+
+// configJSON is what printConfig writes, as JSON.
+func configJSON(c *Config) ([]byte, error) {
+	var text bytes.Buffer
+	if err := printConfig(&text, c); err != nil {
+		return nil, err
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(text.Bytes(), &tree); err != nil {
+		return nil, fmt.Errorf("printing the configuration: %w", err)
+	}
+	return json.Marshal(tree)
 }
 
 // printConfig writes the effective configuration as YAML that could be loaded

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"math"
@@ -17,12 +18,15 @@ import (
 // Config is config.yaml: what can be set, under which key, and what holds
 // where the file says nothing (defaults, setDefaults). What each setting means
 // is written in the config.yaml of the repository's root, which states all of
-// them; a tag says what a value must at least be, or which words it may be.
+// them; a tag says what a value must at least be, which words it may be, or that
+// it takes a restart to change it.
 type Config struct {
 	HTTP   HTTP             `yaml:"http"`
-	Admin  Admin            `yaml:"admin"`
+	Admin  Admin            `yaml:"admin" change:"restart"`
 	Log    Log              `yaml:"log"`
-	Keys   Keys             `yaml:"keys"`
+	Keys   Keys             `yaml:"keys" change:"restart"`
+	Limits Ceilings         `yaml:"limits"`
+	Usage  Usage            `yaml:"usage"`
 	Memory Memory           `yaml:"memory"`
 	Cache  Cache            `yaml:"cache"`
 	OpenAI OpenAI           `yaml:"openai"`
@@ -31,18 +35,25 @@ type Config struct {
 	Pools  map[string]Pool  `yaml:"pools"`
 	Models map[string]Model `yaml:"models"`
 
-	dir   string          // of the file; relative file names start here
+	from  source
 	asked map[string]bool // environment variables that the file names
+}
+
+// source is where a configuration is from.
+type source struct {
+	path   string                      // of the file, in whose directory relative names start
+	env    func(string) (string, bool) // os.LookupEnv
+	digest [sha256.Size]byte           // of what the file held
 }
 
 // HTTP is the main listener.
 type HTTP struct {
-	Listen         string        `yaml:"listen"`
+	Listen         string        `yaml:"listen" change:"restart"`
 	TrustedProxies []Network     `yaml:"trusted_proxies"`
-	TLS            TLS           `yaml:"tls"`
-	HeaderTimeout  time.Duration `yaml:"header_timeout" min:"1ms"`
+	TLS            TLS           `yaml:"tls" change:"restart"`
+	HeaderTimeout  time.Duration `yaml:"header_timeout" min:"1ms" change:"restart"`
 	BodyTimeout    time.Duration `yaml:"body_timeout" min:"1ms"`
-	IdleTimeout    time.Duration `yaml:"idle_timeout" min:"1ms"`
+	IdleTimeout    time.Duration `yaml:"idle_timeout" min:"1ms" change:"restart"`
 	WriteTimeout   time.Duration `yaml:"write_timeout" min:"1ms"`
 	LameDuck       time.Duration `yaml:"lame_duck" min:"1ms"`
 	Drain          time.Duration `yaml:"drain" min:"1ms"`
@@ -63,13 +74,37 @@ type Admin struct {
 // Log is how the router writes its log.
 type Log struct {
 	Level  string `yaml:"level" oneof:"debug info warn error"`
-	Format string `yaml:"format" oneof:"json text"`
+	Format string `yaml:"format" oneof:"json text" change:"restart"`
 }
 
 // Keys is who may call.
 type Keys struct {
 	File       string     `yaml:"file"`
 	PepperFile SecretFile `yaml:"pepper_file"`
+}
+
+// Limits bound what requests take; 0 is no limit.
+type Limits struct {
+	RequestsPerMinute   int `yaml:"requests_per_minute" min:"0"`
+	ImagesPerMinute     int `yaml:"images_per_minute" min:"0"`
+	MegapixelsPerMinute int `yaml:"megapixels_per_minute" min:"0"`
+	TokensPerMinute     int `yaml:"tokens_per_minute" min:"0"`
+	InProgress          int `yaml:"in_progress" min:"0"`
+}
+
+// Ceilings are the Limits of all requests together, and of those of a route.
+type Ceilings struct {
+	RequestsPerMinute   int               `yaml:"requests_per_minute" min:"0"`
+	ImagesPerMinute     int               `yaml:"images_per_minute" min:"0"`
+	MegapixelsPerMinute int               `yaml:"megapixels_per_minute" min:"0"`
+	TokensPerMinute     int               `yaml:"tokens_per_minute" min:"0"`
+	InProgress          int               `yaml:"in_progress" min:"0"`
+	Routes              map[string]Limits `yaml:"routes"`
+}
+
+// Usage is the record of what tenants have used.
+type Usage struct {
+	Journal string `yaml:"journal" change:"restart"`
 }
 
 // Memory bounds what requests hold.
@@ -236,9 +271,15 @@ func load(path string, env func(string) (string, bool)) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parse(data, path, env)
+}
+
+// parse makes a configuration of what a file holds.
+func parse(data []byte, path string, env func(string) (string, bool)) (*Config, error) {
 	c := defaults()
-	c.dir, c.asked = filepath.Dir(path), map[string]bool{}
-	d := &decoder{problems: problems{file: path}, dir: c.dir, env: func(name string) (string, bool) {
+	c.from = source{path, env, sha256.Sum256(data)}
+	c.asked = map[string]bool{}
+	d := &decoder{problems: problems{file: path}, dir: c.dir(), env: func(name string) (string, bool) {
 		c.asked[name] = true
 		return env(name)
 	}}
@@ -265,8 +306,10 @@ func (c *Config) fill() {
 	}
 }
 
+func (c *Config) dir() string { return filepath.Dir(c.from.path) }
+
 // file finds a file that the configuration names.
-func (c *Config) file(name string) string { return resolve(c.dir, name) }
+func (c *Config) file(name string) string { return resolve(c.dir(), name) }
 
 // key is the path of an element of a list.
 func key(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -303,7 +304,7 @@ func TestSize_ReadsAndWrites(t *testing.T) {
 
 func TestLoad_FilesAreFoundBesideTheConfiguration(t *testing.T) {
 	c := mustLoad(t, complete, nil)
-	if got, want := c.file(c.Keys.File), filepath.Join(c.dir, "keys.yaml"); got != want {
+	if got, want := c.file(c.Keys.File), filepath.Join(c.dir(), "keys.yaml"); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := c.file("/etc/keys.yaml"); got != "/etc/keys.yaml" {
@@ -415,6 +416,36 @@ func TestConfigYAML_StatesEverySetting(t *testing.T) {
 	}
 }
 
+func TestConfigYAML_MarksWhatTakesARestart(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(root, "config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		t.Fatal(err)
+	}
+	var marks func(path string, n *yaml.Node, of reflect.Type)
+	marks = func(path string, n *yaml.Node, of reflect.Type) {
+		for i := range of.NumField() {
+			field := of.Field(i)
+			name := fieldKey(field)
+			at := slices.IndexFunc(n.Content, func(k *yaml.Node) bool { return name != "" && k.Value == name })
+			if at < 0 {
+				continue
+			}
+			restart := field.Tag.Get("change") == "restart"
+			if marked := strings.Contains(n.Content[at].HeadComment, "(restart)"); marked != restart {
+				t.Errorf("%s takes a restart: %t; is marked so: %t", join(path, name), restart, marked)
+			}
+			if field.Type.Kind() == reflect.Struct && !restart {
+				marks(join(path, name), n.Content[at+1], field.Type)
+			}
+		}
+	}
+	marks("", doc.Content[0], reflect.TypeFor[Config]())
+}
+
 // collectKeys collects the paths of a document, names and indexes as *.
 func collectKeys(n *yaml.Node, path string, found map[string]bool) {
 	found[path] = true
@@ -424,7 +455,7 @@ func collectKeys(n *yaml.Node, path string, found map[string]bool) {
 			collectKeys(n.Content[i], path+".*", found)
 		case i%2 == 1:
 			collectKeys(n.Content[i], strings.TrimPrefix(path+"."+n.Content[i-1].Value, "."), found)
-			if path == "pools" || path == "models" {
+			if path == "pools" || path == "models" || path == "limits.routes" {
 				collectKeys(n.Content[i], path+".*", found)
 			}
 		}

@@ -31,7 +31,9 @@ type problems struct {
 	list []problem
 }
 
-func (p *problems) Error() string {
+func (p *problems) Error() string { return strings.Join(p.lines(), "\n") }
+
+func (p *problems) lines() []string {
 	slices.SortStableFunc(p.list, func(a, b problem) int { return cmp.Compare(a.line, b.line) })
 	var lines []string
 	for _, one := range p.list {
@@ -41,7 +43,16 @@ func (p *problems) Error() string {
 		}
 		lines = append(lines, where+one.text)
 	}
-	return strings.Join(lines, "\n")
+	return lines
+}
+
+// Unwrap returns them one by one.
+func (p *problems) Unwrap() []error {
+	var all []error
+	for _, line := range p.lines() {
+		all = append(all, errors.New(line))
+	}
+	return all
 }
 
 // decoder fills structs from a YAML document. Unlike the library's own

@@ -5,12 +5,34 @@ import (
 	"slices"
 	"strings"
 
+	"ocrmux/auth"
 	"ocrmux/backends"
 	"ocrmux/compat/legacy"
 	"ocrmux/completions"
 	"ocrmux/fetch"
 	"ocrmux/gateway"
 )
+
+// ceilings are the limits that belong to no tenant.
+func (c *Config) ceilings() auth.Ceilings {
+	limits := func(l Limits) auth.Limits {
+		return auth.Limits{
+			RequestsPerMinute:   int64(l.RequestsPerMinute),
+			ImagesPerMinute:     int64(l.ImagesPerMinute),
+			MegapixelsPerMinute: int64(l.MegapixelsPerMinute),
+			TokensPerMinute:     int64(l.TokensPerMinute),
+			InProgress:          l.InProgress,
+		}
+	}
+	all := c.Limits
+	out := auth.Ceilings{Routes: map[string]auth.Limits{}, All: limits(Limits{
+		all.RequestsPerMinute, all.ImagesPerMinute, all.MegapixelsPerMinute, all.TokensPerMinute, all.InProgress,
+	})}
+	for route, l := range all.Routes {
+		out.Routes[route] = limits(l)
+	}
+	return out
+}
 
 // fetch is fetch's part of the configuration.
 func (c *Config) fetch() fetch.Config {

@@ -3,15 +3,14 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"maps"
+	"reflect"
 	"runtime"
-	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"ocrmux/auth"
-	"ocrmux/backends"
 	"ocrmux/cache"
 	"ocrmux/completions"
 	"ocrmux/fetch"
@@ -21,24 +20,44 @@ import (
 // rooms are all parts of a router, built from one configuration and wired to
 // each other. Nothing in them runs yet.
 type rooms struct {
+	log         *slog.Logger
+	level       *slog.LevelVar
 	registry    *prometheus.Registry
 	gate        *auth.Gate
-	pools       []*backends.Pool
+	fleet       *fleet
+	cache       *cache.LRU // also where it may hold nothing
+	images      images
 	gateway     *gateway.Server
 	certificate *certificate // nil without TLS
+	reloads     *reloads
+	interval    time.Duration // from one look at the configuration file to the next
 }
 
 // build is where everything meets. It opens no listener and starts no loop.
-func build(c *Config, log *slog.Logger) (*rooms, error) {
-	r := &rooms{registry: newRegistry()}
+func build(c *Config, log *slog.Logger, level *slog.LevelVar) (*rooms, error) {
+	registry := newRegistry()
+	r := &rooms{
+		log:      log,
+		level:    level,
+		registry: registry,
+		fleet:    newFleet(log, registry),
+		cache:    cache.New(cache.Config{MaxBytes: int64(c.Cache.MaxBytes), TTL: c.Cache.TTL}, registry),
+		images:   images{registry: registry},
+		reloads:  newReloads(c, registry),
+		interval: configInterval,
+	}
 	var err error
 	if r.gate, err = auth.New(
 		auth.Config{KeyFile: c.file(c.Keys.File), Pepper: []byte(c.Keys.PepperFile.value)},
-		auth.Deps{Logger: log, Registerer: r.registry},
+		auth.Deps{Logger: log, Registerer: registry},
 	); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	service, err := r.service(c, log)
+	r.gate.SetCeilings(c.ceilings())
+	if _, err := r.fleet.update(c); err != nil {
+		return nil, err
+	}
+	service, err := newService(c, r.fleet, r.cache, log)
 	if err != nil {
 		return nil, err
 	}
@@ -47,37 +66,70 @@ func build(c *Config, log *slog.Logger) (*rooms, error) {
 			return nil, err
 		}
 	}
-	deps := gateway.Deps{
+	r.gateway, err = gateway.New(c.gateway(), gateway.Deps{
 		Gate:     r.gate,
 		Service:  service,
-		Pools:    r.pools,
+		Pools:    inOrder(r.fleet.of(c)),
+		Images:   r.images.fetcher(c),
 		Log:      log,
-		Registry: r.registry,
-	}
-	if c.Images.Fetch {
-		deps.Images = fetch.New(c.fetch(), fetch.Network{}, r.registry)
-	}
-	r.gateway, err = gateway.New(c.gateway(), deps)
+		Registry: registry,
+	})
 	return r, err
 }
 
-func (r *rooms) service(c *Config, log *slog.Logger) (*completions.Service, error) {
+// rehearse builds what a reload would, and lets nothing of it work.
+func rehearse(c *Config) error {
+	log := slog.New(slog.DiscardHandler)
+	f := newFleet(log, prometheus.NewRegistry())
+	if _, err := f.update(c); err != nil {
+		return err
+	}
+	_, err := newService(c, f, nil, log)
+	return err
+}
+
+// newService joins the models to the pools and the cache.
+func newService(c *Config, f *fleet, store *cache.LRU, log *slog.Logger) (*completions.Service, error) {
 	deps := completions.Deps{Pools: map[string]completions.Pool{}, Fallback: map[string]string{}, Log: log}
-	for _, name := range slices.Sorted(maps.Keys(c.Pools)) {
-		pool, err := backends.New(c.pool(name), backends.Deps{Log: log, Registry: r.registry})
-		if err != nil {
-			return nil, fmt.Errorf("pools.%s: %w", name, err)
-		}
-		r.pools = append(r.pools, pool)
+	for name, pool := range f.of(c) {
 		deps.Pools[name] = pool
 		if fallback := c.Pools[name].Fallback; fallback != "" {
 			deps.Fallback[name] = fallback
 		}
 	}
 	if c.Cache.MaxBytes > 0 {
-		deps.Cache = cache.New(cache.Config{MaxBytes: int64(c.Cache.MaxBytes), TTL: c.Cache.TTL}, r.registry)
+		deps.Cache = store
 	}
 	return completions.New(c.completions(), deps)
+}
+
+// images is the fetcher of image URLs, made anew where its settings change.
+type images struct {
+	registry prometheus.Registerer
+	cfg      fetch.Config
+	current  *fetch.Fetcher
+	metrics  *prometheus.Registry // of the current one
+}
+
+// fetcher is nil where image URLs are refused.
+func (i *images) fetcher(c *Config) *fetch.Fetcher {
+	if cfg := c.fetch(); c.Images.Fetch && (i.current == nil || !reflect.DeepEqual(cfg, i.cfg)) {
+		i.forget()
+		i.cfg, i.metrics = cfg, prometheus.NewRegistry()
+		i.current = fetch.New(cfg, fetch.Network{}, i.metrics)
+		i.registry.MustRegister(i.metrics)
+	}
+	if !c.Images.Fetch {
+		i.forget()
+	}
+	return i.current
+}
+
+func (i *images) forget() {
+	if i.current != nil {
+		i.registry.Unregister(i.metrics)
+		i.current, i.metrics = nil, nil
+	}
 }
 
 func newRegistry() *prometheus.Registry {

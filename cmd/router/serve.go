@@ -27,9 +27,9 @@ func serve(args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(c.Log, stderr)
+	log, level := newLogger(c.Log, stderr)
 	boundMemory(c, os.LookupEnv, log)
-	r, err := build(c, log)
+	r, err := build(c, log, level)
 	if err != nil {
 		return err
 	}
@@ -47,42 +47,63 @@ func serve(args []string, stderr io.Writer) error {
 		log.Warn(warning)
 	}
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	log.Info("router is serving", "version", buildVersion(), "address", main.Addr().String(),
 		"tls", r.certificate != nil, "admin", admin.Addr().String())
-	return r.run(c, log, main, admin, signals)
+	return r.run(main, admin, signals)
 }
 
-// run works until the first signal, then stops in order: the gateway, with all
-// that is in progress, then the loops below it, then the operators' listener. A
-// part that fails stops the rest in the same way.
-func (r *rooms) run(c *Config, log *slog.Logger, main, admin net.Listener, signals <-chan os.Signal) error {
+// run works until the first signal to stop, then stops in order: the gateway,
+// with all that is in progress, then the loops below it, then the operators'
+// listener. A part that fails stops the rest in the same way. SIGHUP reloads.
+func (r *rooms) run(main, admin net.Listener, signals <-chan os.Signal) error {
 	loops, stopLoops := context.WithCancel(context.Background())
 	defer stopLoops()
 	group, ctx := errgroup.WithContext(loops)
+	wait := r.fleet.run(ctx)
+	group.Go(func() error { wait(); return nil })
 	group.Go(func() error { return r.gate.Run(ctx) })
-	for _, pool := range r.pools {
-		group.Go(func() error { return pool.Run(ctx) })
-	}
-	operators := r.operators(c)
+	operators := r.operators(r.config())
 	group.Go(func() error { return notClosed(operators.Serve(admin)) })
 	group.Go(func() error { return r.serve(main) })
 	group.Go(func() error {
-		select {
-		case s := <-signals:
-			log.Info("stopping: work in progress may finish", "signal", s.String(), "for", c.HTTP.Drain.String())
-		case <-ctx.Done():
+		following, stopFollowing := context.WithCancel(ctx)
+		defer stopFollowing()
+		hangups := make(chan struct{}, 1)
+		group.Go(func() error { r.follow(following, hangups); return nil })
+		if s := untilStop(ctx, signals, hangups); s != nil {
+			r.log.Info("stopping: work in progress may finish", "signal", s.String(), "for", r.config().HTTP.Drain.String())
 		}
-		err := r.stop(c, signals)
+		stopFollowing()
+		err := r.stop(signals)
 		stopLoops()
 		return errors.Join(err, closeOperators(operators))
 	})
 	err := group.Wait()
 	if err == nil {
-		log.Info("stopped")
+		r.log.Info("stopped")
 	}
 	return err
+}
+
+// untilStop passes SIGHUP on and returns the first signal to stop, or nil when
+// ctx ends. Of hangups that come faster than reloads, one is left.
+func untilStop(ctx context.Context, signals <-chan os.Signal, hangups chan<- struct{}) os.Signal {
+	for {
+		select {
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				return s
+			}
+			select {
+			case hangups <- struct{}{}:
+			default:
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 func (r *rooms) serve(main net.Listener) error {
@@ -107,17 +128,16 @@ func (r *rooms) operators(c *Config) *http.Server {
 
 // stop drains the gateway. A second signal, or the end of the time, cuts what
 // is left, which is an error: somebody's work was lost.
-func (r *rooms) stop(c *Config, signals <-chan os.Signal) error {
+func (r *rooms) stop(signals <-chan os.Signal) error {
+	c := r.config()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), c.HTTP.LameDuck+c.HTTP.Drain,
 		fmt.Errorf("work was still in progress %s after the signal to stop, and is cut", c.HTTP.Drain))
 	defer cancel()
 	ctx, cut := context.WithCancelCause(ctx)
 	var listener sync.WaitGroup
 	listener.Go(func() {
-		select {
-		case <-signals:
+		if untilStop(ctx, signals, nil) != nil {
 			cut(errors.New("a second signal: work in progress is cut"))
-		case <-ctx.Done():
 		}
 	})
 	err := r.gateway.Shutdown(ctx)
@@ -158,18 +178,23 @@ func listen(key, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// newLogger writes to w; validate has seen to it that the words are known.
-func newLogger(c Log, w io.Writer) *slog.Logger {
-	options := new(slog.HandlerOptions)
-	var level slog.Level
+// newLogger writes to w, from a level on that can be changed.
+func newLogger(c Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(c.level())
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, options)), level
+	}
+	return slog.New(slog.NewJSONHandler(w, options)), level
+}
+
+// level is the least that is logged; validate has seen to it that the word is known.
+func (c Log) level() (level slog.Level) {
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		panic(err)
 	}
-	options.Level = level
-	if c.Format == "text" {
-		return slog.New(slog.NewTextHandler(w, options))
-	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return level
 }
 
 // warnings are what is allowed and may not be meant.

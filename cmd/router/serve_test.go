@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,6 +43,9 @@ type house struct {
 	url     string
 	admin   string
 	key     string
+	path    string // of its config.yaml
+	rooms   *rooms
+	log     *syncBuffer
 	sim     *sim.Server
 	signals chan os.Signal
 	stopped chan error
@@ -54,26 +58,17 @@ var fasthttpsOwn = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t *testing.T, interval time.Duration) *house {
 	t.Helper()
-	h := &house{t: t, signals: make(chan os.Signal, 2), stopped: make(chan error, 1)}
-	h.sim = sim.New(sim.Config{Model: "page", Timing: &sim.Timing{}})
-	gpu := local(t)
-	served := make(chan error, 1)
-	go func() { served <- h.sim.Serve(gpu) }()
+	h := &house{t: t, signals: make(chan os.Signal, 2), stopped: make(chan error, 1), log: new(syncBuffer)}
 	t.Cleanup(func() {
-		h.sim.Close()
-		<-served
 		http.DefaultClient.CloseIdleConnections()
 		goleak.VerifyNone(t, fasthttpsOwn...)
 	})
-	path := write(t, `
-http: {lame_duck: 1ms, drain: 30s}
-admin: {token_file: pepper}
-keys: {pepper_file: pepper}
-pools: {main: {backends: [{name: gpu0, url: "http://`+gpu.Addr().String()+`"}], health: {interval: 20ms}}}
-models: {page: {pool: main, recipe: {temperature: 0}}}
-`)
+	var gpu string
+	h.sim, gpu = standIn(t)
+	h.path = write(t, houseConfig("pools: {main: {backends: [{name: gpu0, url: "+gpu+"}], health: {interval: 20ms}}}", ""))
+	path := h.path
 	var out bytes.Buffer
 	if code := command([]string{"keys", "create", "-config", path, "-tenant", "somebody"}, &out, io.Discard); code != exitOK {
 		t.Fatalf("keys create exits %d", code)
@@ -83,16 +78,62 @@ models: {page: {pool: main, recipe: {temperature: 0}}}
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.DiscardHandler)
-	r, err := build(c, log)
-	if err != nil {
+	log, level := newLogger(c.Log, h.log)
+	if h.rooms, err = build(c, log, level); err != nil {
 		t.Fatal(err)
 	}
+	h.rooms.interval = interval
 	main, admin := local(t), local(t)
 	h.url, h.admin = "http://"+main.Addr().String(), "http://"+admin.Addr().String()
-	go func() { h.stopped <- r.run(c, log, main, admin, h.signals) }()
+	go func() { h.stopped <- h.rooms.run(main, admin, h.signals) }()
 	h.eventually("ready", func() bool { return h.get(h.admin+"/readyz") == http.StatusOK })
 	return h
+}
+
+// houseConfig is config.yaml with these pools, and more in the model's section.
+func houseConfig(pools, model string) string {
+	if model == "" {
+		model = "pool: main"
+	}
+	return `
+http: {lame_duck: 1ms, drain: 30s}
+admin: {token_file: pepper}
+keys: {pepper_file: pepper}
+` + pools + `
+models: {page: {` + model + `, recipe: {temperature: 0}}}
+`
+}
+
+// standIn is a server of its own for the model "page", until the test ends.
+func standIn(t *testing.T) (s *sim.Server, url string) {
+	t.Helper()
+	s = sim.New(sim.Config{Model: "page", Timing: &sim.Timing{}})
+	l := local(t)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Close()
+		<-served
+	})
+	return s, `"http://` + l.Addr().String() + `"`
+}
+
+// syncBuffer is a log that a test reads while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 func local(t *testing.T) net.Listener {
@@ -149,7 +190,7 @@ func (h *house) begin() (*http.Response, *bufio.Reader) {
 }
 
 func TestRun_TheFirstSignalLetsWorkInProgressFinish(t *testing.T) {
-	h := newHouse(t)
+	h := newHouse(t, time.Hour)
 	response, body := h.begin()
 	defer response.Body.Close()
 	h.signals <- syscall.SIGTERM
@@ -182,7 +223,7 @@ func TestRun_TheFirstSignalLetsWorkInProgressFinish(t *testing.T) {
 }
 
 func TestRun_ASecondSignalCutsWork(t *testing.T) {
-	h := newHouse(t)
+	h := newHouse(t, time.Hour)
 	response, _ := h.begin()
 	defer response.Body.Close()
 	h.signals <- syscall.SIGTERM
@@ -338,7 +379,7 @@ func TestProductionExample_IsInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := build(c, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := build(c, slog.New(slog.DiscardHandler), new(slog.LevelVar)); err != nil {
 		t.Fatal(err)
 	}
 	if got := warnings(c); len(got) > 0 {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ocrmux/auth"
 )
 
 // validate finds what decodes and still cannot work. It changes nothing.
@@ -30,6 +32,11 @@ func (d *decoder) validate(c *Config) {
 	for i, host := range c.Images.Hosts {
 		if host == "" || strings.ContainsAny(host, "/:@* ") {
 			d.failAt(key("images.hosts", i), "must be a host's whole name, nothing more")
+		}
+	}
+	for route := range c.Limits.Routes {
+		if !slices.Contains(auth.Routes, route) {
+			d.failAt(join("limits.routes", route), "is no route; routes are: %s", strings.Join(auth.Routes, ", "))
 		}
 	}
 	d.pools(c.Pools)
