@@ -70,15 +70,6 @@ func (b *backend) isThe(c Backend) bool {
 	return err == nil && c.Name == b.Name && at(base, "/health").String() == b.health.String() && c.APIKey == b.APIKey
 }
 
-// close ends the probes of a backend on which nothing runs, and closes its
-// connections.
-func (b *backend) close() {
-	if b.stop != nil {
-		b.stop()
-	}
-	b.conns.reap(time.Now(), true)
-}
-
 func at(base *url.URL, path string) *url.URL {
 	u := *base
 	u.Path = path

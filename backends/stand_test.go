@@ -31,6 +31,7 @@ const model = "deepseek-ai/DeepSeek-OCR"
 type stand struct {
 	*backends.Pool
 	t        *testing.T
+	cfg      backends.Config
 	sims     []*sim.Server
 	registry *prometheus.Registry
 	log      *logBuffer
@@ -101,7 +102,7 @@ func (s *stand) run(cfg backends.Config) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.Pool = pool
+	s.Pool, s.cfg = pool, cfg
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -48,9 +48,7 @@ func (p *Pool) Update(cfg Config) error {
 	close(was.replaced)
 	p.mu.Unlock()
 
-	for _, b := range gone {
-		b.close()
-	}
+	p.close(gone)
 	for name, missing := range lacking {
 		p.warnMissing(name, missing)
 	}
@@ -124,8 +122,20 @@ func (p *Pool) closeGone() {
 	p.mu.Lock()
 	gone := p.takeGone()
 	p.mu.Unlock()
+	p.close(gone)
+}
+
+// close ends the probes of backends on which nothing runs, and closes their
+// connections.
+func (p *Pool) close(gone []*backend) {
 	for _, b := range gone {
-		b.close()
+		if b.stop != nil {
+			b.stop()
+		}
+		b.conns.reap(time.Now(), true)
+	}
+	if len(gone) > 0 {
+		p.probe.CloseIdleConnections() // of all: those that are needed are soon made again
 	}
 }
 
