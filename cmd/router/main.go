@@ -25,7 +25,7 @@ const (
 	exitUsage  = 2 // it is not clear what was asked for
 )
 
-const usage = `router is ocrmux, an OpenAI-compatible router for DeepSeek-OCR on several GPUs.
+const overview = `router is ocrmux, an OpenAI-compatible router for DeepSeek-OCR on several GPUs.
 
 Usage:
 
@@ -45,7 +45,7 @@ func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func command(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
+		fmt.Fprint(stderr, overview)
 		return exitUsage
 	}
 	name, args := args[0], args[1:]
@@ -60,7 +60,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	case "version":
 		fmt.Fprintln(stdout, "ocrmux router", buildVersion(), runtime.Version())
 	case "help", "-h", "-help", "--help":
-		fmt.Fprint(stdout, usage)
+		fmt.Fprint(stdout, overview)
 	default:
 		err = usageError{fmt.Errorf("there is no subcommand %q; router help lists them", name)}
 	}

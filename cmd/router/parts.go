@@ -43,6 +43,14 @@ func (c *Config) fetch() fetch.Config {
 	return out
 }
 
+// journal is the path of the journal of what is used; "" where there is none.
+func (c *Config) journal() string {
+	if c.Usage.Journal == "" {
+		return ""
+	}
+	return c.file(c.Usage.Journal)
+}
+
 // gateway is the gateway's part of the configuration.
 func (c *Config) gateway() gateway.Config {
 	profile, err := legacy.ParseProfile(c.Legacy.Profile)

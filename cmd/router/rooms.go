@@ -15,6 +15,7 @@ import (
 	"ocrmux/completions"
 	"ocrmux/fetch"
 	"ocrmux/gateway"
+	"ocrmux/usage"
 )
 
 // rooms are all parts of a router, built from one configuration and wired to
@@ -24,6 +25,7 @@ type rooms struct {
 	level       *slog.LevelVar
 	registry    *prometheus.Registry
 	gate        *auth.Gate
+	ledger      *usage.Ledger
 	fleet       *fleet
 	cache       *cache.LRU // also where it may hold nothing
 	images      images
@@ -33,8 +35,10 @@ type rooms struct {
 	interval    time.Duration // from one look at the configuration file to the next
 }
 
-// build is where everything meets. It opens no listener and starts no loop.
-func build(c *Config, log *slog.Logger, level *slog.LevelVar) (*rooms, error) {
+// build is where everything meets. It opens no listener and starts no loop. What
+// was used is read from the journal, of which a running router holds the lock; ""
+// is none.
+func build(c *Config, journal string, log *slog.Logger, level *slog.LevelVar) (*rooms, error) {
 	registry := newRegistry()
 	r := &rooms{
 		log:      log,
@@ -47,9 +51,12 @@ func build(c *Config, log *slog.Logger, level *slog.LevelVar) (*rooms, error) {
 		interval: configInterval,
 	}
 	var err error
+	if r.ledger, err = usage.Open(usage.Config{Path: journal}, usage.Deps{Log: log, Registerer: registry}); err != nil {
+		return nil, fmt.Errorf("usage: %w", err)
+	}
 	if r.gate, err = auth.New(
 		auth.Config{KeyFile: c.file(c.Keys.File), Pepper: []byte(c.Keys.PepperFile.value)},
-		auth.Deps{Logger: log, Registerer: registry},
+		auth.Deps{Logger: log, Registerer: registry, Month: r.ledger.Month},
 	); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
@@ -68,6 +75,7 @@ func build(c *Config, log *slog.Logger, level *slog.LevelVar) (*rooms, error) {
 	}
 	r.gateway, err = gateway.New(c.gateway(), gateway.Deps{
 		Gate:     r.gate,
+		Ledger:   r.ledger,
 		Service:  service,
 		Pools:    inOrder(r.fleet.of(c)),
 		Images:   r.images.fetcher(c),

@@ -29,7 +29,7 @@ func serve(args []string, stderr io.Writer) error {
 	}
 	log, level := newLogger(c.Log, stderr)
 	boundMemory(c, os.LookupEnv, log)
-	r, err := build(c, log, level)
+	r, err := build(c, c.journal(), log, level)
 	if err != nil {
 		return err
 	}
@@ -64,6 +64,7 @@ func (r *rooms) run(main, admin net.Listener, signals <-chan os.Signal) error {
 	wait := r.fleet.run(ctx)
 	group.Go(func() error { wait(); return nil })
 	group.Go(func() error { return r.gate.Run(ctx) })
+	group.Go(func() error { return r.ledger.Run(ctx) }) // to the end: what was asked last is written down too
 	operators := r.operators(r.config())
 	group.Go(func() error { return notClosed(operators.Serve(admin)) })
 	group.Go(func() error { return r.serve(main) })
