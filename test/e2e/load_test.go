@@ -72,6 +72,16 @@ func picture(t testing.TB, number int) []byte {
 	return b.Bytes()
 }
 
+// plain is a white image of a size.
+func plain(t testing.TB, width, height int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, width, height))); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // learn reads n pages at a thousandth of the time they take, to know what
 // their answers must be and how much work they are.
 func learn(t testing.TB, s *stand.Stand, c *client, m timing, n int) []page {
