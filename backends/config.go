@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"ocrmux/balancer"
@@ -91,6 +92,7 @@ func (c *Config) prepare() error {
 	if min(c.ProbeInterval, c.ProbeTimeout, c.ModelsInterval, c.Tick) <= 0 {
 		errs = append(errs, errors.New("intervals must be positive"))
 	}
+	c.Models = slices.Clone(c.Models)
 	backends := make([]Backend, len(c.Backends)) // the caller's stay as they are
 	for i, b := range c.Backends {
 		b.MaxInFlight = cmp.Or(b.MaxInFlight, DefaultMaxInFlight)

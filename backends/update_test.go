@@ -200,6 +200,47 @@ func TestUpdate_LetsWhatRunsOnARemovedBackendFinish(t *testing.T) {
 			t.Errorf("%s: %v after %d attempts, want its whole answer from where it was", change, err, receipt.Attempts)
 		}
 		eventually(t, change+": it is gone", func() bool { return len(s.Status().Leaving) == 0 })
+		if change == "removed" {
+			eventually(t, "its series are gone", func() bool { return s.series("b0") == 0 })
+			continue
+		}
+		for range 3 { // what was counted under the name stays
+			time.Sleep(s.cfg.Tick)
+			if n := s.sum("ocrmux_backend_attempts_total", "b0", "success"); n < 1 {
+				t.Errorf("%s: %v successes of b0 counted", change, n)
+			}
+		}
+	}
+}
+
+// A backend that has left and comes again before the pool has cleared it away
+// is a new one all the same.
+func TestUpdate_BringsBackNothingThatHasLeft(t *testing.T) {
+	s := newStand(t, 2, nil)
+	s.update(func(c *backends.Config) { c.Tick = time.Hour })
+	_ = s.Cordon("b0")
+	s.fault(1, sim.Faults{MidStream: "hang", AfterEvents: 1})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.do(context.Background(), chat(true), &collector{})
+		ended <- err
+	}()
+	eventually(t, "it runs", func() bool { return s.received() == 1 })
+	both := s.cfg.Backends
+	s.update(func(c *backends.Config) { c.Backends = both[:1]; c.ProbeInterval = time.Hour })
+	s.fault(1, sim.Faults{})
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	s.update(func(c *backends.Config) { c.Backends = both; c.ProbeInterval = time.Millisecond })
+	eventually(t, "it is up", s.isUp("b1"))
+	if receipt, err := s.do(t.Context(), chat(false), &collector{}); err != nil || receipt.Backend != "b1" {
+		t.Errorf("%v from %s, want b1", err, receipt.Backend)
+	}
+	r := chat(false)
+	r.Model = "not served"
+	if _, err := s.do(t.Context(), r, &collector{}); err != backends.ErrUnavailable {
+		t.Errorf("a model that it does not list: %v, want %v", err, backends.ErrUnavailable)
 	}
 }
 
@@ -248,16 +289,22 @@ func TestUpdate_LeavesNothingOfARemovedBackend(t *testing.T) {
 		cfg.Backends = append(cfg.Backends, backends.Backend{Name: fmt.Sprintf("b%d", i), URL: server.start(t)})
 	}
 	s.run(cfg)
+	_ = s.Cordon("b0")
 	for range 4 {
 		if _, err := s.do(t.Context(), chat(false), &collector{}); err != nil {
 			t.Fatal(err)
 		}
 	}
+	_ = s.Uncordon("b0")
 	if s.series("b1") == 0 {
 		t.Fatal("there are no series of b1")
 	}
 	s.update(func(c *backends.Config) { c.Backends = c.Backends[:1] })
+	began := time.Now()
 	eventually(t, "no connection is left", func() bool { return servers[1].open.Load() == 0 })
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("its connections were closed after %v, want at once", took)
+	}
 	if n := s.series("b1"); n != 0 {
 		t.Errorf("%d series of b1 are left", n)
 	}
@@ -323,13 +370,7 @@ func TestUpdate_ChangesIntervalsOfProbesThatRun(t *testing.T) {
 	s := &stand{t: t}
 	s.run(backends.Config{Backends: []backends.Backend{{Name: "b0", URL: server.start(t)}}})
 	s.update(func(c *backends.Config) { c.ProbeInterval = time.Hour; c.Tick = time.Hour })
-	var probes int64
-	eventually(t, "no probe is under way", func() bool {
-		was := probes
-		probes = server.probes.Load()
-		time.Sleep(50 * time.Millisecond)
-		return was == probes
-	})
+	probes := server.probes.Load() + 3 // as many may be under way
 	s.update(func(c *backends.Config) { c.ProbeInterval = time.Millisecond; c.Tick = time.Millisecond })
 	eventually(t, "it is probed often", func() bool { return server.probes.Load() > probes+20 })
 }

@@ -4,7 +4,8 @@
 // progress, ends; a probe starts or ends; time passes), effects come out
 // (start this request there, refuse it, take it off its backend). A ticket that
 // arrives starts at once where the policy finds room, or waits in one bounded
-// queue; whatever frees room or brings a backend back starts those that wait.
+// queue, whose turns and places tenants share by their weights; whatever frees
+// room or brings a backend back starts those that wait.
 //
 // Every backend has two judges. Health (probes, bytes seen, lost connections)
 // says whether it is there at all, the breaker says whether its answers are any

@@ -88,6 +88,26 @@ func TestCordon_MovesNothingToWhatIsCordoned(t *testing.T) {
 	s.refused(ticket, balancer.ErrNoRetry)
 }
 
+// With all that may get work tripped, the trial comes early (openTrials): that
+// of a cordoned backend would be nobody's.
+func TestCordon_LeavesTheEarlyTrialToOthers(t *testing.T) {
+	s := newScene(t, balancer.Config{}, 2, 1000)
+	s.tripA()
+	s.pass(2 * time.Second)
+	s.breaker("a", balancer.Trial)
+	s.done(s.onA(), balancer.Failed, false) // open for 4 s now
+	s.cordon("a", true)
+	s.pass(time.Second)
+	for s.backend("b").Breaker == balancer.Closed {
+		s.done(s.arrive(), balancer.Failed, false)
+	}
+	s.pass(time.Second)
+	s.breaker("a", balancer.Open)
+	s.pass(time.Second)
+	s.breaker("b", balancer.Trial)
+	s.breaker("a", balancer.Open)
+}
+
 func TestRaise_PutsATicketWhereItWouldBeHadItComeMoreUrgent(t *testing.T) {
 	s := newScene(t, balancer.Config{MaxQueue: 9}, 1, 1)
 	running := s.arrive()

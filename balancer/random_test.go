@@ -52,7 +52,7 @@ func TestBalancer_KeepsItsBooksUnderRandomEvents(t *testing.T) {
 		policy := []balancer.Policy{balancer.LeastLoaded, balancer.RoundRobin}[seed%2]
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s := newShadow(t, seed, policy)
-			s.run(5000)
+			s.run(3000)
 			moves += s.moves
 			retries += s.retries
 			fulls += s.fulls

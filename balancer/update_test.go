@@ -104,6 +104,29 @@ func TestUpdate_TakesBackWhatHangsOnARemovedBackend(t *testing.T) {
 	s.done(held[0], balancer.Success, false)
 }
 
+func TestUpdate_RemovedBackendsDoNotCountAmongThoseThatMayBeSuspect(t *testing.T) {
+	s := newScene(t, balancer.Config{MaxQueue: 9}, 5, 4)
+	tickets := s.fill(20)
+	for _, ticket := range tickets {
+		s.b.Commit(ticket)
+	}
+	s.effects = nil
+	s.update(4, "a", "b", "c")
+	for _, be := range []string{"a", "b", "d", "e"} {
+		s.silent[be] = true
+	}
+	s.pass(4 * time.Second)
+	suspects := map[string]int{}
+	for _, be := range s.b.Status(s.now).Backends {
+		if be.State == balancer.Suspect {
+			suspects[map[bool]string{true: "leaving", false: "staying"}[be.Leaving]]++
+		}
+	}
+	if suspects["leaving"] != 2 || suspects["staying"] != 1 {
+		t.Errorf("suspect: %v, want both that leave and one of the three that stay", suspects)
+	}
+}
+
 func TestUpdate_BringsBackWhatIsNamedAgainBeforeItIsGone(t *testing.T) {
 	s := newScene(t, balancer.Config{MaxQueue: 9}, 2, 2)
 	s.fill(2)
