@@ -3,6 +3,7 @@ package usage
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -49,6 +50,13 @@ func (s *schedule) open() {
 	s.disk.faults = faults
 }
 
+// restart opens what another process is to have left.
+func (s *schedule) restart() {
+	s.t.Helper()
+	s.open()
+	s.recorded = s.known()
+}
+
 func (s *schedule) record() {
 	n := s.random.IntN(12)
 	who := Who{Tenant: fmt.Sprint("t", n%3), Key: fmt.Sprint("k", n), Model: "m", Route: "/ocr"}
@@ -68,27 +76,26 @@ func (s *schedule) write() bool {
 	err := s.ledger.write(true)
 	s.ledger.tell(err)
 	s.ledger.closeMonths()
-	if err == nil {
-		for k, images := range s.recorded {
-			s.durable[k] = images
-		}
+	if err != nil {
+		return false
 	}
-	return err == nil
+	if known := s.known(); !maps.Equal(known, s.recorded) {
+		s.t.Fatalf("all is written, and %v are known instead of %v", known, s.recorded)
+	}
+	s.durable = maps.Clone(s.recorded)
+	return true
 }
 
 func (s *schedule) rewrite() {
 	if s.ledger.failing || len(s.ledger.batch) > 0 {
 		return
 	}
-	rewriting := s.ledger.rewrite()
+	done := <-s.ledger.rewrite() // at once: the random numbers are for one goroutine
 	if s.random.IntN(2) == 0 {
-		done := <-rewriting // so that only one goroutine uses the disk's random numbers
 		s.record()
 		s.write()
-		s.ledger.adopt(done)
-		return
 	}
-	s.ledger.adopt(<-rewriting)
+	s.ledger.adopt(done)
 }
 
 // known is what the ledger would write down: images by month and Who.
@@ -119,10 +126,7 @@ func (s *schedule) crash() {
 			s.t.Fatalf("%v %v: %d images, %d were written", k.period, k.who, known[k], images)
 		}
 	}
-	s.recorded, s.durable = known, make(map[record]int64)
-	for k, images := range known {
-		s.durable[k] = images
-	}
+	s.recorded, s.durable = known, maps.Clone(known)
 }
 
 func schedules(t *testing.T) int {
@@ -203,7 +207,7 @@ func TestCrashes_AtEveryByteOfAWriteLeaveWholeRecords(t *testing.T) {
 				want += l.Images
 			}
 		}
-		s.open()
+		s.restart()
 		if got := sumOf(s.known()); got != want {
 			t.Fatalf("cut at byte %d of %d: %d images, want %d", size, len(content), got, want)
 		}
@@ -214,7 +218,7 @@ func TestCrashes_AtEveryByteOfAWriteLeaveWholeRecords(t *testing.T) {
 		if err := s.ledger.journal.close(); err != nil {
 			t.Fatal(err)
 		}
-		s.open()
+		s.restart()
 		if got := sumOf(s.known()); got <= want {
 			t.Fatalf("cut at byte %d: what came later is lost", size)
 		}

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -13,8 +14,8 @@ import (
 type disk struct {
 	random *rand.Rand
 
-	faults bool // operations fail at random
-	full   bool // every write stops somewhere
+	faults bool        // operations fail at random
+	full   atomic.Bool // every write stops somewhere
 }
 
 const sector = 128 // small, so that a batch has many
@@ -43,7 +44,7 @@ func (d *disk) open(path string, flag int) (file, error) {
 func (d *disk) fails() bool { return d.faults && d.random.IntN(4) == 0 }
 
 func (f *diskFile) WriteAt(text []byte, offset int64) (int, error) {
-	if f.disk.full || f.disk.fails() {
+	if f.disk.full.Load() || f.disk.fails() {
 		n, err := f.File.WriteAt(text[:f.disk.random.IntN(len(text)+1)], offset)
 		if err != nil {
 			return n, err

@@ -43,7 +43,7 @@ func TestAFullDisk_StopsTheJournalAndNotTheService(t *testing.T) {
 		}
 		work(5)
 		good := l.journal.size
-		disk.full = true
+		disk.full.Store(true)
 		work(60)
 		if got := testutil.ToFloat64(l.metrics.writable); got != 0 {
 			t.Errorf("writable: %v, want 0", got)
@@ -57,8 +57,15 @@ func TestAFullDisk_StopsTheJournalAndNotTheService(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Size() != good {
 			t.Errorf("%d bytes, want %d: half of a write stays (%v)", info.Size(), good, err)
 		}
-		disk.full = false
+		disk.full.Store(false)
 		work(5)
+		for range 3 { // every second again
+			before := l.journal.size
+			work(1)
+			if l.journal.size == before {
+				t.Error("nothing was written in a second")
+			}
+		}
 		if got := testutil.ToFloat64(l.metrics.writable); got != 1 {
 			t.Errorf("writable: %v, want 1", got)
 		}
@@ -85,7 +92,7 @@ func TestRun_SaysWhereTheLastWriteFailed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk.full = true
+	disk.full.Store(true)
 	l.Record(Who{Tenant: "acme"}, Counts{Images: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -83,8 +83,8 @@ func TestOpen_WorksOnAFullDiskAndADamagedJournal(t *testing.T) {
 	if err := os.WriteFile(s.path, append(content, "{\"crc"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.disk.full = true
-	s.open()
+	s.disk.full.Store(true)
+	s.restart()
 	known := sumOf(s.known())
 	if known >= whole || known < whole-9 {
 		t.Errorf("%d images of %d", known, whole)
@@ -93,7 +93,7 @@ func TestOpen_WorksOnAFullDiskAndADamagedJournal(t *testing.T) {
 	if s.write() {
 		t.Error("written on a full disk")
 	}
-	s.disk.full = false
+	s.disk.full.Store(false)
 	if !s.write() {
 		t.Error("not written")
 	}
@@ -101,7 +101,7 @@ func TestOpen_WorksOnAFullDiskAndADamagedJournal(t *testing.T) {
 	if err := s.ledger.journal.close(); err != nil {
 		t.Fatal(err)
 	}
-	s.open()
+	s.restart()
 	if got := sumOf(s.known()); got != known {
 		t.Errorf("%d images, want %d", got, known)
 	}
