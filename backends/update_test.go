@@ -184,6 +184,23 @@ func TestUpdate_LetsWhatRunsOnARemovedBackendFinish(t *testing.T) {
 		if n := s.sum("ocrmux_backend_in_flight", "b0"); n != 1 {
 			t.Errorf("%s: %v in flight on b0, want 1", change, n)
 		}
+		if change == "another address" {
+			again := make(chan error, 1)
+			both := func() bool { return s.sum("ocrmux_backend_in_flight", "b0") == 2 }
+			release := make(chan struct{})
+			_ = s.Cordon("b1")
+			eventually(t, "the new b0 is up", s.isUp("b0"))
+			go func() {
+				_, err := s.do(context.Background(), chat(false), &collector{onTake: func() { <-release }})
+				again <- err
+			}()
+			eventually(t, "one request runs on each b0", both)
+			close(release)
+			if err := <-again; err != nil {
+				t.Errorf("the request on the new b0: %v", err)
+			}
+			_ = s.Uncordon("b1")
+		}
 		if change == "another key" { // which opens nothing
 			_ = s.Cordon("b0")
 		}
@@ -380,6 +397,22 @@ func TestUpdate_SaysWhichOfTheNewModelsIsMissing(t *testing.T) {
 	s.update(func(c *backends.Config) { c.Models = []string{model, "more"} })
 	if !strings.Contains(s.log.String(), "backend=b0 missing=more") {
 		t.Errorf("not said:\n%s", s.log)
+	}
+}
+
+func TestUpdate_ForgetsTheContextLengthOfWhatIsRemoved(t *testing.T) {
+	s := newStand(t, 1, nil)
+	short := sim.New(sim.Config{Timing: &sim.Timing{}, MaxModelLen: 2048})
+	s.update(func(c *backends.Config) {
+		c.Backends = append(c.Backends, backends.Backend{Name: "short", URL: "http://" + serve(t, short)})
+	})
+	eventually(t, "it is up", s.isUp("short"))
+	if n := s.MaxModelLen(model); n != 2048 {
+		t.Errorf("max_model_len %d, want the smaller", n)
+	}
+	s.update(func(c *backends.Config) { c.Backends = c.Backends[:1] })
+	if n := s.MaxModelLen(model); n != 8192 {
+		t.Errorf("max_model_len %d, want that of the one that is left", n)
 	}
 }
 
