@@ -27,7 +27,7 @@ var cases = []testCase{
 	{number: 22, name: "no key: 401", clients: usual, run: noKey},
 	{number: 23, name: "bad key: invalid_api_key", clients: all, run: badKey},
 	{number: 24, name: "rate: 429, hits 3, gaps = retry-after", clients: usual, run: rateLimit, last: true},
-	{number: 25, name: "quota: hits 1", later: "quotas of tenants"},
+	{number: 25, name: "quota: hits 1", clients: all, run: quotaUsedUp},
 	{number: 26, name: "GetRateLimitHeaders: reset parses", clients: goOpenAI, run: rateLimitHeaders},
 	{number: 27, name: "x-request-id is shown", clients: python + node + openaiGo, run: requestID},
 	{number: 28, name: "broken JSON: 400", clients: usual, run: brokenJSON},

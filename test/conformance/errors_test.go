@@ -287,6 +287,25 @@ func rateLimit(t *testing.T, w *world, c client) {
 	w.text(t, c, command)
 }
 
+// quotaUsedUp is refused until the month ends: nobody may try again.
+func quotaUsedUp(t *testing.T, w *world, c client) {
+	command := w.command(drivers.Chat, question("Free OCR."))
+	command.BaseURL, command.Key, command.Retries = w.tap.url, w.keys[spent], drivers.UsualRetries
+	answer := w.do(t, c, command)
+	e := answer.Error
+	if e == nil || e.Status != 429 || e.Type != "insufficient_quota" || e.Code != "insufficient_quota" {
+		t.Fatalf("%v, want 429 insufficient_quota", e)
+	}
+	checkClass(t, c, e, "RateLimitError")
+	checkErrorBody(t, answer)
+	if hits := w.tap.all(); len(hits) != 1 || hits[0].header.Get("X-Should-Retry") != "false" {
+		t.Errorf("the client asked %d times", len(hits))
+	}
+	if n := len(w.received(t)); n != 0 {
+		t.Errorf("the backends were asked %d times", n)
+	}
+}
+
 func retryAfter(t *testing.T, h *hit) time.Duration {
 	t.Helper()
 	ms, err := strconv.Atoi(h.header.Get("Retry-After-Ms"))

@@ -34,6 +34,7 @@ const (
 	counted    = "counted"    // has a limit that it does not reach
 	hurried    = "hurried"    // has used up its limit, of three requests a minute
 	punctual   = "punctual"   // has used up its limit, of one request a minute
+	spent      = "spent"      // has used up its month
 )
 
 const tenants = `
@@ -47,6 +48,8 @@ tenants:
     limits: {requests_per_minute: 3}
   - name: punctual
     limits: {requests_per_minute: 1}
+  - name: spent
+    quota: {tokens_per_month: 1}
 `
 
 // world is what the cases meet.
@@ -97,7 +100,7 @@ func (w *world) makeKeys(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tenant := range []string{everything, narrow, counted, hurried, punctual} {
+	for _, tenant := range []string{everything, narrow, counted, hurried, punctual, spent} {
 		key, _, err := ring.Create(auth.KeyOptions{Tenant: tenant})
 		if err != nil {
 			t.Fatal(err)
