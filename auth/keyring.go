@@ -81,7 +81,7 @@ func (r *KeyRing) Create(o KeyOptions) (plaintext string, entry KeyEntry, err er
 		d.instead(`insert under "keys:"`, entry)
 		return d.addKey(entry)
 	})
-	if err != nil && !isNotWritten(err) {
+	if err != nil && !keepsKey(err) {
 		return "", KeyEntry{}, err
 	}
 	return plaintext, entry, err
@@ -123,7 +123,7 @@ func (r *KeyRing) Rotate(id string, grace time.Duration) (plaintext string, entr
 		}
 		return d.addKey(entry)
 	})
-	if err != nil && !isNotWritten(err) {
+	if err != nil && !keepsKey(err) {
 		return "", KeyEntry{}, KeyEntry{}, err
 	}
 	return plaintext, entry, old, err
@@ -303,7 +303,8 @@ func (d *draft) instead(do string, entries ...any) {
 	}
 }
 
-func isNotWritten(err error) bool {
+// keepsKey reports whether a new key is, or can become, good in spite of an error.
+func keepsKey(err error) bool {
 	var notWritten *NotWrittenError
-	return errors.As(err, &notWritten)
+	return errors.As(err, &notWritten) || errors.Is(err, errUnsynced)
 }

@@ -35,6 +35,9 @@ func (e *NotWrittenError) Help() string {
 	return e.Instead + ":\n\n" + e.Entry
 }
 
+// errUnsynced says that a change has been made and may be lost again.
+var errUnsynced = errors.New("was written, but may not outlast a power failure")
+
 // editKeyFile replaces a key file's content by what change makes of it (nil
 // where there is no file yet), under a lock that other writers respect. Readers
 // see the old content or the new one, also after a crash. What change returns
@@ -66,7 +69,7 @@ func editKeyFile(path string, change func(content []byte) ([]byte, error)) error
 		return &NotWrittenError{Path: path, Err: lockErr}
 	}
 	if err := syncDirectory(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("%s was written, but may not outlast a power failure: %w", path, err)
+		return fmt.Errorf("%s %w: %w", path, errUnsynced, err)
 	}
 	return nil
 }

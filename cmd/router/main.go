@@ -4,8 +4,8 @@
 // main chooses a subcommand. serve reads config.yaml (load), builds every room
 // of the house by hand (build), opens the two listeners and runs until it is
 // told to stop (run); check does the same without opening anything; keys works
-// on the key file. Flags, the environment and YAML are known here and nowhere
-// else.
+// on the key file or, as usage does, on a running router's admin API. Flags,
+// the environment and YAML are known here and nowhere else.
 package main
 
 import (
@@ -31,7 +31,9 @@ Usage:
 
   router serve   [-config config.yaml]   run until SIGTERM or Ctrl-C
   router check   [-config config.yaml]   validate, and print what would be in force
-  router keys    create|list              work on the key file; see router keys help
+  router keys    create|list|show|rotate|disable|enable|delete
+                                         work on keys; router keys help explains
+  router usage   [-admin URL]            print what tenants and keys used
   router version                         print the version
   router help                            print this
 
@@ -57,6 +59,8 @@ func command(args []string, stdout, stderr io.Writer) int {
 		err = check(args, stdout, stderr)
 	case "keys":
 		err = keys(args, stdout, stderr)
+	case "usage":
+		err = showUsage(args, stdout, stderr)
 	case "version":
 		fmt.Fprintln(stdout, "ocrmux router", buildVersion(), runtime.Version())
 	case "help", "-h", "-help", "--help":

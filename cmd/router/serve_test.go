@@ -264,7 +264,7 @@ func TestCommand_ExitCodes(t *testing.T) {
 		{"check more", exitUsage, `unexpected "more"`},
 		{"check -h", exitOK, "-config"},
 		{"serve -config " + write(t, "x: 1\n"), exitFailed, "unknown key"},
-		{"keys", exitUsage, "create or list"},
+		{"keys", exitUsage, "create, list"},
 		{"keys help", exitOK, "router keys create"},
 		{"keys make", exitUsage, `there is no "make"`},
 		{"keys create -config " + good, exitUsage, "-tenant is needed"},
