@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -139,6 +140,25 @@ func (d *Disk) takeLock() error {
 	}
 	d.lock = f
 	return nil
+}
+
+// Secret returns a secret that stays the same as long as the directory does, for
+// a Digest: keys have to be the same after a restart. Where it is lost or
+// damaged, results are not found any more and make room in their turn.
+func (d *Disk) Secret() (secret [16]byte, err error) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	name := filepath.Join(d.dir, "secret")
+	content, err := os.ReadFile(name)
+	if err == nil && len(content) == len(secret) {
+		return [16]byte(content), nil
+	}
+	rand.Read(secret[:])
+	fresh := name + ".new" // a process that dies here leaves no half of one
+	if err := os.WriteFile(fresh, secret[:], 0o600); err != nil {
+		return secret, err
+	}
+	return secret, os.Rename(fresh, name)
 }
 
 // load reads all segments and builds the index. A segment whose reading fails

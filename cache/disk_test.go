@@ -321,6 +321,34 @@ func TestDisk_IsLeftAloneAfterAnError(t *testing.T) {
 	}
 }
 
+func TestDisk_KeepsASecret(t *testing.T) {
+	cfg := DiskConfig{Dir: t.TempDir(), MaxBytes: 1 << 20}
+	secret := func() [16]byte {
+		t.Helper()
+		d := open(t, cfg)
+		defer d.Close()
+		s, err := d.Secret()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	first := secret()
+	if secret() != first || first == ([16]byte{}) {
+		t.Error("it changes, or is none")
+	}
+	name := filepath.Join(cfg.Dir, "secret")
+	if info, err := os.Stat(name); err != nil || info.Mode() != 0o600 {
+		t.Error(info.Mode(), err)
+	}
+	if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again := secret(); again == first || again != secret() {
+		t.Error("a damaged one is used, or none is kept in its place")
+	}
+}
+
 // Keys that share what the index knows of them take each other's place, and
 // never each other's value.
 func TestDisk_TellsNeighboursApart(t *testing.T) {
