@@ -72,6 +72,14 @@ func TestAudit_HidesWhatMayBeASecretOfSomebodyWhoMissedTheirMark(t *testing.T) {
 	}
 }
 
+func TestAudit_HidesWhatIsNoIDOfAKey(t *testing.T) {
+	w := newWorld(t)
+	w.ask("DELETE", "/admin/keys/hunter2", "")
+	w.wantAudit(`{"action":"keys.delete","key":"(hidden)","peer":"127.0.0.1","result":"key_not_found","status":404,"token":"loopback"}`)
+	w.ask("DELETE", "/admin/keys/00000000", "")
+	w.wantAudit(`{"action":"keys.delete","key":"00000000","peer":"127.0.0.1","result":"key_not_found","status":404,"token":"loopback"}`)
+}
+
 // Whatever operators do, and wherever they paste a key by mistake, the log holds
 // neither a key nor the token nor the pepper nor a hash.
 func TestLog_HoldsNoSecret(t *testing.T) {

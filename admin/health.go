@@ -66,13 +66,20 @@ func (s *server) verbose(ready error) string {
 
 // backendError says why a backend gets no new work, or nil.
 func backendError(be backends.BackendStatus) error {
-	switch {
-	case be.State != "up":
-		return errors.New(be.State)
-	case be.Breaker == "open":
-		return errors.New("breaker open")
+	var why []string
+	if be.State != "up" {
+		why = append(why, be.State)
 	}
-	return nil
+	if be.Breaker == "open" {
+		why = append(why, "breaker open")
+	}
+	if be.Cordoned {
+		why = append(why, "cordoned")
+	}
+	if why == nil {
+		return nil
+	}
+	return errors.New(strings.Join(why, ", "))
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

@@ -101,8 +101,14 @@ func TestKeys_LiveTheirWholeLifeOverTheAPI(t *testing.T) {
 		wantError(t, w.ask(method, "/admin/keys/"+again.Key.ID+verb, ""), 404, "key_not_found")
 	}
 
+	if local := w.key(t, "POST", "/admin/keys", `{"tenant":"acme","loopback_only":true}`, 201); local.Key.State != auth.KeyLoopbackOnly || !local.Key.LoopbackOnly {
+		t.Errorf("%+v", local)
+	} else {
+		good(local.Secret, false) // from elsewhere
+	}
+
 	var list struct{ Keys []auth.PublicKey }
-	for query, want := range map[string]int{"": 4, "?tenant=beta": 3, "?tenant=acme": 1, "?tenant=gamma": 0} {
+	for query, want := range map[string]int{"": 5, "?tenant=beta": 3, "?tenant=acme": 2, "?tenant=gamma": 0} {
 		answer := w.ask("GET", "/admin/keys"+query, "")
 		if err := json.Unmarshal(answer.Body.Bytes(), &list); err != nil || len(list.Keys) != want || list.Keys == nil {
 			t.Errorf("%s: %s, want %d keys", query, answer.Body, want)
