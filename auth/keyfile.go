@@ -26,6 +26,21 @@ type KeyFile struct {
 	Keys    []KeyEntry `yaml:"keys" json:"keys"`
 }
 
+// equal reports whether two files say the same.
+func (f *KeyFile) equal(g *KeyFile) bool {
+	sameKey := func(a, b KeyEntry) bool {
+		sameTimes := a.Created.Equal(b.Created) && a.Expires.Equal(b.Expires)
+		a.Created, a.Expires = b.Created, b.Expires // these may be the same moment in two zones
+		return sameTimes && a == b
+	}
+	sameTenant := func(a, b Tenant) bool {
+		ours, err := encodeYAML(a) // where a list without elements is none
+		theirs, otherErr := encodeYAML(b)
+		return errors.Join(err, otherErr) == nil && bytes.Equal(ours, theirs)
+	}
+	return slices.EqualFunc(f.Keys, g.Keys, sameKey) && slices.EqualFunc(f.Tenants, g.Tenants, sameTenant)
+}
+
 // Load reads a key file. Unknown keys, broken references and values out of range
 // are errors, which name the line.
 func Load(path string) (*KeyFile, error) {

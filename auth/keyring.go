@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -249,15 +248,7 @@ func (d *draft) written(path string) ([]byte, error) {
 	if err != nil {
 		return nil, errUnusual
 	}
-	is, err := encodeYAML(got)
-	if err != nil {
-		return nil, err
-	}
-	should, err := encodeYAML(d.file)
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(is, should) {
+	if !d.file.equal(got) {
 		return nil, errUnusual
 	}
 	return written, nil

@@ -282,7 +282,7 @@ func editRandomly(t *testing.T, r *rand.Rand, ring *auth.KeyRing, now *auth.KeyF
 }
 
 func TestKeyRing_AnyEditsOfAnyLayoutChangeWhatTheyShouldAndLoseNoComment(t *testing.T) {
-	files := 150
+	files := 60
 	if raceEnabled || testing.Short() {
 		files = 30
 	}
