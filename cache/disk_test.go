@@ -2,12 +2,15 @@ package cache
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -49,14 +52,10 @@ func open(t *testing.T, cfg DiskConfig) *Disk {
 // numbered is a key like a digest, and its value, which nobody can mistake for
 // that of another number.
 func numbered(n int) (k Key, value []byte) {
-	random := rand.New(rand.NewPCG(uint64(n), 99))
-	for i := range k {
-		k[i] = byte(random.Uint32())
-	}
-	value = make([]byte, random.IntN(4000))
-	for i := range value {
-		value[i] = byte(random.Uint32())
-	}
+	random := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), 99})
+	random.Read(k[:])
+	value = make([]byte, random.Uint64()%4000)
+	random.Read(value)
 	return k, value
 }
 
@@ -369,4 +368,69 @@ func TestDisk_TellsNeighboursApart(t *testing.T) {
 	if _, _, ok, _ := d.Get(t.Context(), a); ok {
 		t.Error("both are there")
 	}
+}
+
+// What DiskConfig.MaxBytes says of the memory that the index takes.
+func TestDisk_IndexTakesLittleMemory(t *testing.T) {
+	most := 0.0
+	places := make(map[uint64]place)
+	before := heap()
+	for i := range 1_000_000 {
+		places[uint64(i)*0x9e3779b97f4a7c15] = place{offset: uint32(i)}
+		if i%50_000 == 49_999 && i > 200_000 {
+			most = max(most, float64(heap()-before)/float64(i))
+		}
+	}
+	runtime.KeepAlive(places)
+	t.Logf("%.0f bytes for each result", most)
+	if most > 56.5 {
+		t.Errorf("the index takes %.0f bytes for each result", most)
+	}
+}
+
+func BenchmarkDisk(b *testing.B) {
+	d, err := OpenDisk(DiskConfig{Dir: b.TempDir(), MaxBytes: 1 << 30}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	value := make([]byte, 3000)
+	key := func(n int) (k Key) {
+		binary.LittleEndian.PutUint64(k[:], uint64(n)*0x9e3779b97f4a7c15)
+		return k
+	}
+	const stored = 50_000
+	for n := 0; n < stored; n += 1000 {
+		var batch []result
+		for i := range 1000 {
+			batch = append(batch, result{key(n + i), newEntry(key(n+i), value, label{"t", "m"}, time.Now())})
+		}
+		if err := d.store(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("Get", func(b *testing.B) {
+		for n := 0; b.Loop(); n++ {
+			if _, _, ok, _ := d.Get(context.Background(), key(n*7919%stored)); !ok {
+				b.Fatal("miss")
+			}
+		}
+	})
+	b.Run("Put", func(b *testing.B) {
+		for n := 0; b.Loop(); n++ {
+			if err := d.Put(context.Background(), key(stored+n), value, "t", "m"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("Load", func(b *testing.B) { // of all that Put left
+		for b.Loop() {
+			d.Close()
+			if d, err = OpenDisk(DiskConfig{Dir: d.dir, MaxBytes: 1 << 30}, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(d.Size())/(1<<20), "MiB")
+		b.ReportMetric(float64(len(d.places)), "results")
+	})
 }
