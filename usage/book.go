@@ -1,7 +1,7 @@
 package usage
 
 // seriesLimits bound the series of a month, and with them its memory (about
-// 80 MB) and its part of the journal (about 30 MB). Up to the first limit a Who
+// 90 MB) and its part of the journal (about 40 MB). Up to the first limit a Who
 // gets a series of its own; up to the second, a new one is counted without its
 // model and route; up to the third, without its key; what comes then is counted
 // for nobody. Tenants, keys, models and routes are all from the configuration:

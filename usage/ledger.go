@@ -70,7 +70,7 @@ func open(cfg Config, deps Deps, open opener) (*Ledger, error) {
 	if l.now == nil {
 		l.now = time.Now
 	}
-	l.turn(l.now())
+	l.turn()
 	if cfg.Path != "" {
 		var err error
 		if l.journal, err = openJournal(cfg.Path, open); err != nil {
@@ -87,9 +87,8 @@ func open(cfg Config, deps Deps, open opener) (*Ledger, error) {
 // Record counts c for w. It does not wait for the journal, and allocates only
 // where w is new this month.
 func (l *Ledger) Record(w Who, c Counts) {
-	now := l.now()
 	l.mu.Lock()
-	l.turn(now)
+	l.turn()
 	s, coarse := l.current.find(w)
 	s.turn(l.today)
 	s.today.fresh.add(&c)
@@ -107,10 +106,9 @@ func (l *Ledger) Record(w Who, c Counts) {
 // Month returns what a tenant used in the current month of UTC: images, and
 // tokens of prompts (with those of images) and answers.
 func (l *Ledger) Month(tenant string) (pages, tokens int64) {
-	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.turn(now)
+	l.turn()
 	t, ok := l.current.tenants[tenant]
 	if !ok {
 		return 0, 0
@@ -125,14 +123,17 @@ func (l *Ledger) series() int {
 	return len(l.current.all)
 }
 
-// turn begins a new day or month where one has begun. A clock that is set back
-// only opens the old ones again. The caller holds mu.
-func (l *Ledger) turn(now time.Time) {
+// turn begins a new day or month where one has begun, and returns the time. A
+// clock that is set back only opens the old ones again. The caller holds mu: two
+// callers at midnight shall not turn back and forth.
+func (l *Ledger) turn() time.Time {
+	now := l.now()
 	if since := now.Unix() - l.dayBegins; since >= 0 && since < secondsPerDay && l.current != nil {
-		return
+		return now
 	}
 	l.today, l.dayBegins = dayOf(now)
 	l.current = l.book(l.today.month())
+	return now
 }
 
 // book returns the book of a month. The caller holds mu.

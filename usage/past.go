@@ -10,7 +10,8 @@ const (
 	// the latest dates. Going by number and not by age, one wrong clock does
 	// not cost what was counted under a right one.
 	keptMonths = 13
-	// maxPastSeries bounds the series of a month that is over, 20 MB in all.
+	// maxPastSeries bounds the series of a month that is over, and the memory of
+	// all such months to about 30 MB.
 	maxPastSeries = 10_000
 )
 

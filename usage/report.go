@@ -60,9 +60,8 @@ func (c *Counts) usage() Usage {
 // Report returns what was used today and this month. What is recorded in the
 // meantime may be in it or not.
 func (l *Ledger) Report(f Filter) Report {
-	now := l.now()
 	l.mu.Lock()
-	l.turn(now)
+	now := l.turn()
 	today, current, list := l.today, l.current, &l.current.all
 	if f.Tenant != "" {
 		list = new([]*series)

@@ -68,10 +68,9 @@ func (l *Ledger) apply(r record) {
 func (l *Ledger) written() (records []record) {
 	l.mu.Lock()
 	books := slices.Collect(maps.Values(l.books))
-	for _, closed := range l.past {
-		records = append(records, closed...)
-	}
+	months := slices.Collect(maps.Values(l.past))
 	l.mu.Unlock()
+	records = slices.Concat(months...)
 	for _, b := range books {
 		records = append(records, collect(l, &b.all, written)...)
 	}

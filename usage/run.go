@@ -116,12 +116,11 @@ func (l *Ledger) tell(err error) {
 	}
 }
 
-// closeMonths keeps of the months that are over their sums alone, once all of them is
-// written.
+// closeMonths keeps of the months that are over their sums alone, once all of
+// them is written.
 func (l *Ledger) closeMonths() {
-	now := l.now()
 	l.mu.Lock()
-	l.turn(now) // also where nobody asks for anything any more
+	l.turn() // also where nobody asks for anything any more
 	var over []*book
 	for month, b := range l.books {
 		fresh := func(s *series) bool { return s.month == month }
