@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -13,7 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ocrmux/backends"
+	"ocrmux/completions"
 )
+
+var errReplaced = errors.New("the configuration has changed, and nobody waits for this answer")
 
 // fleet is the pools of backends. They live on through reloads: what is not
 // changed keeps its health and its counts, and a pool that goes stays until
@@ -141,13 +145,30 @@ func (p *livePool) settle(ctx context.Context) {
 	}
 }
 
+// dismiss closes a service that was replaced when the requests that may use it
+// have ended: what still goes on then is work that nobody waits for.
+func (f *fleet) dismiss(s *completions.Service, ended <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.running() {
+		return // everything ends
+	}
+	f.loops.Go(func() {
+		select {
+		case <-ended:
+		case <-f.ctx.Done():
+		}
+		s.Close(errReplaced)
+	})
+}
+
 // retire sees to it that the pools that are not in the configuration stop: when
 // the requests that may use them have ended, or when drain has passed.
 func (f *fleet) retire(c *Config, ended <-chan struct{}, drain time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.running() {
-		return // all of them stop
+		return
 	}
 	for name, p := range f.pools {
 		if _, stays := c.Pools[name]; stays || p.wanted != nil {
@@ -164,14 +185,14 @@ func (f *fleet) retire(c *Config, ended <-chan struct{}, drain time.Duration) {
 
 // end ends a pool, unless ctx ends before: then it is wanted again, or everything ends.
 func (f *fleet) end(ctx context.Context, name string, p *livePool, ended <-chan struct{}, drain time.Duration) {
-	late := time.NewTimer(drain)
-	defer late.Stop()
+	patience, cancel := context.WithTimeout(ctx, drain)
+	defer cancel()
 	select {
-	case <-ended:
-	case <-late.C:
-		f.log.Warn("a pool that was removed is left while requests may still be using it", "pool", name, "after", drain.String())
-	case <-ctx.Done():
-		return
+	case <-ended: // from here on there is only what goes on without a request
+	case <-patience.Done():
+	}
+	if p.Wait(patience) != nil && ctx.Err() == nil {
+		f.log.Warn("a pool that was removed is left while requests are still using it", "pool", name, "after", drain.String())
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -22,6 +22,7 @@ type reloads struct {
 	broken  atomic.Pointer[error]  // why the file as it was last read is not; nil where it is
 
 	mu   sync.Mutex
+	over bool              // guarded by mu; the router stops
 	read [sha256.Size]byte // guarded by mu; digest of the file when it was last read
 	seen [sha256.Size]byte // the same when it was last looked at; follow's alone
 
@@ -103,6 +104,9 @@ func (r *reloads) changed(path string) bool {
 func (r *rooms) Reload(ctx context.Context) (Report, error) {
 	r.reloads.mu.Lock()
 	defer r.reloads.mu.Unlock()
+	if r.reloads.over {
+		return Report{}, errStopping
+	}
 	current := r.config()
 	next, err := r.reloads.again(current)
 	var report Report
@@ -123,6 +127,16 @@ func (r *rooms) Reload(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	return report, nil
+}
+
+var errStopping = errors.New("the router is stopping")
+
+// end lets no reload happen any more, and ends the work that no request waits for.
+func (r *rooms) end() {
+	r.reloads.mu.Lock()
+	defer r.reloads.mu.Unlock()
+	r.reloads.over = true
+	r.service.Close(errStopping)
 }
 
 // again reads the file of a configuration once more.
@@ -184,11 +198,13 @@ func (r *rooms) change(ctx context.Context, next *Config, report Report) error {
 	r.level.Set(next.Log.level())
 	r.cache.Resize(int64(next.Cache.MaxBytes), next.Cache.TTL)
 	r.gate.SetCeilings(next.ceilings())
-	ended := r.gateway.Apply(next.gateway(), service, inOrder(r.fleet.of(next)), r.images.fetcher(next))
+	r.service, service = service, r.service
+	ended := r.gateway.Apply(next.gateway(), r.service, inOrder(r.fleet.of(next)), r.images.fetcher(next))
 	if current := r.config(); memoryLimit(current) != memoryLimit(next) {
 		boundMemory(next, next.from.env, r.log)
 	}
 	r.reloads.current.Store(next)
+	r.fleet.dismiss(service, ended)
 	r.fleet.retire(next, ended, next.HTTP.Drain)
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"ocrmux/backends/sim"
 )
 
@@ -27,11 +29,33 @@ func (h *house) rewrite(text string) {
 // edit replaces something in it.
 func (h *house) edit(old, new string) {
 	h.t.Helper()
-	text, err := os.ReadFile(h.path)
-	if err != nil || !strings.Contains(string(text), old) {
-		h.t.Fatalf("%v, no %q in\n%s", err, old, text)
+	text := h.text()
+	if !strings.Contains(text, old) {
+		h.t.Fatalf("no %q in\n%s", old, text)
 	}
-	h.rewrite(strings.Replace(string(text), old, new, 1))
+	h.rewrite(strings.Replace(text, old, new, 1))
+}
+
+// text is what the file holds.
+func (h *house) text() string {
+	h.t.Helper()
+	text, err := os.ReadFile(h.path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// goOn lets the backend end the stream of begin, and reads its rest.
+func (h *house) goOn(body io.Reader) {
+	h.t.Helper()
+	if err := h.sim.SetFaults(sim.Faults{}); err != nil {
+		h.t.Fatal(err)
+	}
+	rest, err := io.ReadAll(body)
+	if err != nil || !bytes.HasSuffix(rest, []byte("data: [DONE]\n\n")) || bytes.Contains(rest, []byte(`"error"`)) {
+		h.t.Errorf("the stream ends %v: %s", err, rest)
+	}
 }
 
 func (h *house) reload() Report {
@@ -213,10 +237,7 @@ func TestReload_AStreamOutlivesThePoolThatServesIt(t *testing.T) {
 	response, body := h.begin()
 	defer response.Body.Close()
 
-	before, err := os.ReadFile(h.path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := h.text()
 	h.rewrite(houseConfig("pools: {spare: {backends: [{name: gpu1, url: "+gpu1+"}]}}", "pool: spare"))
 	want := []string{"pools.main", "pools.spare", "models.page.pool"}
 	if got := h.reload(); !reflect.DeepEqual(got.Changed, want) {
@@ -225,34 +246,47 @@ func TestReload_AStreamOutlivesThePoolThatServesIt(t *testing.T) {
 	if r := h.ask("page"); r.StatusCode != http.StatusOK || r.Header.Get("x-ocrmux-backend") != "gpu1" {
 		t.Errorf("a new request: %d from %q", r.StatusCode, r.Header.Get("x-ocrmux-backend"))
 	}
-
-	h.rewrite(string(before)) // wanted again, while the stream still uses it: it is the same pool
-	h.reload()
-	if got := h.metric(`ocrmux_backend_in_flight{backend="gpu0",pool="main"}`); got != "1" {
-		t.Errorf("in flight: %q", got)
-	}
-	h.rewrite(houseConfig("pools: {spare: {backends: [{name: gpu1, url: "+gpu1+"}]}}", "pool: spare"))
-	h.reload()
-
-	if err := h.sim.SetFaults(sim.Faults{}); err != nil { // the backend goes on
-		t.Fatal(err)
-	}
-	rest, err := io.ReadAll(body)
-	if err != nil || !bytes.HasSuffix(rest, []byte("data: [DONE]\n\n")) || bytes.Contains(rest, []byte(`"error"`)) {
-		t.Errorf("the stream ends %v: %s", err, rest)
-	}
+	h.goOn(body)
 	h.eventually("gone with its last request", func() bool {
 		return h.metric(`ocrmux_backend_up{backend="gpu0",pool="main"}`) == ""
 	})
 	if strings.Contains(h.log.String(), "is left while") {
 		t.Errorf("it was not waited for:\n%s", h.log)
 	}
-	h.rewrite(string(before))
+	h.rewrite(before)
 	h.reload()
 	if r := h.ask("page"); r.StatusCode != http.StatusOK || r.Header.Get("x-ocrmux-backend") != "gpu0" {
 		t.Errorf("a pool that is new again: %d from %q", r.StatusCode, r.Header.Get("x-ocrmux-backend"))
 	}
 	h.stop()
+}
+
+func TestReload_APoolThatIsWantedAgainIsTheSame(t *testing.T) {
+	h := newHouse(t, time.Hour)
+	_, gpu1 := standIn(t)
+	response, body := h.begin()
+	defer response.Body.Close()
+	before := h.text()
+	for range 2 {
+		h.rewrite(houseConfig("pools: {spare: {backends: [{name: gpu1, url: "+gpu1+"}]}}", "pool: spare"))
+		h.reload()
+		h.rewrite(before)
+		h.reload()
+	}
+	if got := h.metric(`ocrmux_backend_in_flight{backend="gpu0",pool="main"}`); got != "1" {
+		t.Errorf("in flight: %q", got)
+	}
+	h.goOn(body)
+	h.eventually("without the spare pool, which nobody uses", func() bool {
+		return h.metric(`ocrmux_backend_up{backend="gpu1",pool="spare"}`) == ""
+	})
+	if r := h.ask("page"); r.StatusCode != http.StatusOK || r.Header.Get("x-ocrmux-backend") != "gpu0" {
+		t.Errorf("got %d from %q", r.StatusCode, r.Header.Get("x-ocrmux-backend"))
+	}
+	h.stop()
+	if strings.Count(h.log.String(), "has stopped") != 1 {
+		t.Errorf("the log has:\n%s", h.log)
+	}
 }
 
 func TestReload_APoolThatGoesIsNotWaitedForBeyondTheDrainTime(t *testing.T) {
@@ -341,4 +375,26 @@ func TestCeilings_ReachTheGate(t *testing.T) {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)
 	}
 	wantProblem(t, complete+"limits: {routes: {chatter: {in_progress: 1}}}\n", `7: limits.routes.chatter: is no route; routes are: chat, completions`)
+}
+
+func TestChanged_LeavesAFileAloneThatIsBeingWritten(t *testing.T) {
+	c := mustLoad(t, complete, nil)
+	r := newReloads(c, prometheus.NewRegistry())
+	for i, step := range []struct {
+		text string
+		want bool
+	}{
+		{complete, false}, {complete, false}, // what was loaded
+		{complete[:40], false}, {complete[:80], false}, {complete[:80] + " ", false}, // each look finds more
+		{complete[:80] + " ", true},
+		{complete, false}, // as it was, after all
+		{complete, false},
+	} {
+		if err := os.WriteFile(c.from.path, []byte(step.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.changed(c.from.path); got != step.want {
+			t.Errorf("look %d: got %t", i, got)
+		}
+	}
 }

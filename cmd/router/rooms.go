@@ -27,7 +27,8 @@ type rooms struct {
 	gate        *auth.Gate
 	ledger      *usage.Ledger
 	fleet       *fleet
-	cache       *cache.LRU // also where it may hold nothing
+	cache       *cache.LRU           // also where it may hold nothing
+	service     *completions.Service // guarded by reloads.mu
 	images      images
 	gateway     *gateway.Server
 	certificate *certificate // nil without TLS
@@ -64,7 +65,7 @@ func build(c *Config, journal string, log *slog.Logger, level *slog.LevelVar) (*
 	if _, err := r.fleet.update(c); err != nil {
 		return nil, err
 	}
-	service, err := newService(c, r.fleet, r.cache, log)
+	r.service, err = newService(c, r.fleet, r.cache, log)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +77,7 @@ func build(c *Config, journal string, log *slog.Logger, level *slog.LevelVar) (*
 	r.gateway, err = gateway.New(c.gateway(), gateway.Deps{
 		Gate:     r.gate,
 		Ledger:   r.ledger,
-		Service:  service,
+		Service:  r.service,
 		Pools:    inOrder(r.fleet.of(c)),
 		Images:   r.images.fetcher(c),
 		Log:      log,

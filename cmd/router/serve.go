@@ -78,6 +78,7 @@ func (r *rooms) run(main, admin net.Listener, signals <-chan os.Signal) error {
 		}
 		stopFollowing()
 		err := r.stop(signals)
+		r.end()
 		stopLoops()
 		return errors.Join(err, closeOperators(operators))
 	})
