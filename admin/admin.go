@@ -127,6 +127,7 @@ func (s *server) locked() http.Handler {
 		if refused := s.lock.check(r); refused != nil {
 			_, pattern := mux.Handler(r) // of our own words: a path may hold anything
 			s.audit.refused(r, pattern, refused.reason)
+			limitReading(w)
 			writeError(w, refused.err)
 			return
 		}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,12 +12,16 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"ocrmux/compat"
 )
 
-// maxBody bounds the body of a request, in bytes.
-const maxBody = 64 << 10
+// A request's body has at most maxBody bytes, which must come within bodyTime.
+const (
+	maxBody  = 64 << 10
+	bodyTime = 10 * time.Second
+)
 
 // readQuery reads the query by the names that a route knows. A misspelt name
 // must not widen a deletion, so nothing unknown is passed over; for the same
@@ -42,20 +47,34 @@ func readQuery(r *http.Request, rt route) (map[string]string, error) {
 	return query, nil
 }
 
-// readBody reads a request's JSON object into value, a pointer to a struct. An
-// absent body is an empty object.
-func readBody(c *call, value any) error {
-	if c.Header.Get("Content-Encoding") != "" {
-		return compat.UnsupportedEncoding()
-	}
-	body, err := io.ReadAll(c.Body)
+// receive reads a request's body, bounded in size and in time.
+func receive(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	limitReading(w)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return compat.TooLarge(maxBody)
+		return nil, compat.TooLarge(maxBody)
 	case err != nil:
-		return compat.BadJSON("it breaks off")
-	case len(strings.TrimSpace(string(body))) == 0:
+		return nil, compat.BadJSON("it breaks off")
+	case r.Header.Get("Content-Encoding") != "":
+		return nil, compat.UnsupportedEncoding()
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // the request may take longer than its body
+	return body, nil
+}
+
+// limitReading gives the rest of a request bodyTime to come, so that nobody can
+// hold a connection with a body that never does. Where there is no connection,
+// as in tests, there is nothing to limit.
+func limitReading(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+}
+
+// readBody reads a JSON object into value, a pointer to a struct. No body is an
+// empty object.
+func readBody(body []byte, value any) error {
+	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
 	if err := checkMembers(body, reflect.TypeOf(value).Elem(), ""); err != nil {

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"ocrmux/compat"
 )
 
 func TestReadBody_RefusesWhatItDoesNotKnowByName(t *testing.T) {
@@ -45,8 +43,7 @@ func TestReadBody_RefusesWhatItDoesNotKnowByName(t *testing.T) {
 		"{\"tenant\":\"\xff\"}":            `could not parse`,
 		`{"a":` + strings.Repeat("[", 1e4): `could not parse`,
 	} {
-		c := &call{Request: httptest.NewRequest("POST", "/", strings.NewReader(body))}
-		err := readBody(c, new(outer))
+		err := readBody([]byte(body), new(outer))
 		if err == nil {
 			t.Errorf("%.60s passes", body)
 			continue
@@ -56,18 +53,17 @@ func TestReadBody_RefusesWhatItDoesNotKnowByName(t *testing.T) {
 		}
 	}
 	for _, body := range []string{"", " \n", "{}", `{"tenant":"a","limits":{"in_progress":1},"labels":{"Any":"thing"},"at":"2027-01-31T12:00:00Z"}`} {
-		c := &call{Request: httptest.NewRequest("POST", "/", strings.NewReader(body))}
-		if err := readBody(c, new(outer)); err != nil {
+		if err := readBody([]byte(body), new(outer)); err != nil {
 			t.Errorf("%s: %v", body, err)
 		}
 	}
 }
 
-func TestReadBody_IsBounded(t *testing.T) {
+func TestReceive_IsBounded(t *testing.T) {
 	for size, want := range map[int]int{maxBody: 400, maxBody + 1: 413} {
 		recorder := httptest.NewRecorder()
 		s := &server{}
-		handle := func(c *call) (any, error) { return nil, readBody(c, new(struct{})) }
+		handle := func(c *call) (any, error) { return nil, readBody(c.body, new(struct{})) }
 		s.serve(route{body: true, handle: handle}, recorder, httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("x", size))))
 		if recorder.Code != want {
 			t.Errorf("%d bytes: %d, want %d", size, recorder.Code, want)
@@ -75,7 +71,7 @@ func TestReadBody_IsBounded(t *testing.T) {
 	}
 	r := httptest.NewRequest("POST", "/", strings.NewReader("{}"))
 	r.Header.Set("Content-Encoding", "gzip")
-	if err := readBody(&call{Request: r}, new(struct{})); answerOf(err).Status != compat.UnsupportedEncoding().Status {
+	if _, err := receive(httptest.NewRecorder(), r); answerOf(err).Status != 415 {
 		t.Error(err)
 	}
 }

@@ -54,7 +54,7 @@ func (s *server) createKey(c *call) (any, error) {
 		Note         string      `json:"note"`
 		Limits       auth.Limits `json:"limits"`
 	}
-	if err := readBody(c, &wanted); err != nil {
+	if err := readBody(c.body, &wanted); err != nil {
 		return nil, err
 	}
 	c.names("tenant", wanted.Tenant)
@@ -82,7 +82,7 @@ func (s *server) rotateKey(c *call) (any, error) {
 	var wanted struct {
 		Grace string `json:"grace"`
 	}
-	if err := readBody(c, &wanted); err != nil {
+	if err := readBody(c.body, &wanted); err != nil {
 		return nil, err
 	}
 	var grace time.Duration

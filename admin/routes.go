@@ -76,8 +76,9 @@ func (s *server) handlers() map[string]methods {
 type call struct {
 	*http.Request
 	query  map[string]string // only what the route knows
-	status int               // of a good answer
-	about  []object          // what a change is about, as far as it is known
+	body   []byte
+	status int      // of a good answer
+	about  []object // what a change is about, as far as it is known
 }
 
 func (c *call) names(kind, name string) { c.about = append(c.about, object{kind, name}) }
@@ -85,8 +86,7 @@ func (c *call) names(kind, name string) { c.about = append(c.about, object{kind,
 // serve answers a request and tells what it changed.
 func (s *server) serve(rt route, w http.ResponseWriter, r *http.Request) {
 	c := &call{Request: r, status: http.StatusOK}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	body, err := s.answer(rt, c)
+	body, err := s.answer(rt, c, w)
 	status, result := c.status, "done"
 	if err != nil {
 		known := answerOf(err)
@@ -108,14 +108,17 @@ func (s *server) serve(rt route, w http.ResponseWriter, r *http.Request) {
 	writeBody(w, status, body)
 }
 
-// answer has a request handled and writes down what came of it.
-func (s *server) answer(rt route, c *call) ([]byte, error) {
+// answer reads a request, has it handled and writes down what came of it.
+func (s *server) answer(rt route, c *call, w http.ResponseWriter) ([]byte, error) {
 	var err error
 	if c.query, err = readQuery(c.Request, rt); err != nil {
 		return nil, err
 	}
+	if c.body, err = receive(w, c.Request); err != nil {
+		return nil, err
+	}
 	if !rt.body {
-		if err := readBody(c, new(struct{})); err != nil {
+		if err := readBody(c.body, new(struct{})); err != nil {
 			return nil, err
 		}
 	}

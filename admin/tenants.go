@@ -34,7 +34,7 @@ func (s *server) setTenant(c *call) (any, error) {
 	name := c.PathValue("name")
 	c.names("tenant", name)
 	tenant := auth.Tenant{Name: name}
-	if err := readBody(c, &tenant); err != nil {
+	if err := readBody(c.body, &tenant); err != nil {
 		return nil, err
 	}
 	if tenant.Name != name {
