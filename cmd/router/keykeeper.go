@@ -25,7 +25,7 @@ func keeperFlags(set *flag.FlagSet, args []string, stderr io.Writer) (keyKeeper,
 // keeperAndID is keeperFlags for a command that is told a key's id, before or
 // after the flags.
 func keeperAndID(set *flag.FlagSet, args []string, stderr io.Writer) (id string, keeper keyKeeper, err error) {
-	connect := keeperOf(set)
+	connect, name := keeperOf(set), strings.TrimPrefix(set.Name(), "router ")
 	set.SetOutput(stderr)
 	err = set.Parse(args)
 	if err == nil && set.NArg() > 0 {
@@ -38,11 +38,11 @@ func keeperAndID(set *flag.FlagSet, args []string, stderr io.Writer) (id string,
 	case err != nil:
 		return "", nil, usageError{err}
 	case id == "":
-		return "", nil, usageError{fmt.Errorf("%s: say the id of the key; router keys list has it", set.Name())}
+		return "", nil, usageError{fmt.Errorf("%s: say the id of the key; router keys list has it", name)}
 	case set.NArg() > 0:
-		return "", nil, usageError{fmt.Errorf("%s: one id at a time", set.Name())}
+		return "", nil, usageError{fmt.Errorf("%s: one id at a time", name)}
 	case strings.HasPrefix(id, "sk-"): // not repeated here
-		return "", nil, usageError{fmt.Errorf("%s: give the key's id, which is its part after sk-ocr-, and never the key", set.Name())}
+		return "", nil, usageError{fmt.Errorf("%s: give the key's id, which is its part after sk-ocr-, and never the key", name)}
 	}
 	keeper, err = connect()
 	return id, keeper, err
