@@ -96,3 +96,11 @@ func BenchmarkOpenAMillionLines(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+func TestRecord_AllocatesNothingForWhoIsKnown(t *testing.T) {
+	l := open(t, "", usage.Deps{})
+	l.Record(alice, page)
+	if got := testing.AllocsPerRun(1000, func() { l.Record(alice, page) }); got != 0 {
+		t.Errorf("%v allocations a record", got)
+	}
+}
