@@ -21,11 +21,11 @@ type Tiered struct {
 
 	writing sync.Mutex // held while results are on their way to the disk; taken before mu
 
-	mu        sync.Mutex
-	pending   map[Key]*entry // guarded by mu; until they are on disk
-	order     []Key          // guarded by mu; those of pending that nobody is writing
-	bytes     int64          // guarded by mu; the sum of charge over pending
-	deletions int            // guarded by mu; how often Delete was called
+	mu      sync.Mutex
+	pending map[Key]*entry // guarded by mu; until they are on disk
+	order   []Key          // guarded by mu; those of pending that nobody is writing
+	bytes   int64          // guarded by mu; the sum of charge over pending
+	changes int            // guarded by mu; how often Put and Delete changed what is to be found
 }
 
 // NewTiered puts first before second. Both should have the same TTL.
@@ -69,7 +69,7 @@ func (t *Tiered) find(k Key) (e *entry, ok bool) {
 	}
 	t.mu.Lock()
 	e, ok = t.pending[k]
-	deletions := t.deletions
+	changes := t.changes
 	t.mu.Unlock()
 	if ok { // newer than what the disk has
 		return e, t.first.sound(k, e)
@@ -81,7 +81,7 @@ func (t *Tiered) find(k Key) (e *entry, ok bool) {
 	e = newEntry(k, value, h.label, h.stored)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.deletions == deletions { // else it may be one of those that were deleted
+	if t.changes == changes { // else it may have been deleted or replaced while it was read
 		t.first.restore(k, e)
 	}
 	return e, true
@@ -91,52 +91,46 @@ func (t *Tiered) find(k Key) (e *entry, ok bool) {
 // ErrTooLarge where it is too large for both.
 func (t *Tiered) Put(_ context.Context, k Key, value []byte, tenant, model string) error {
 	e := newEntry(k, value, label{tenant, model}, t.first.now())
-	err := t.first.put(k, e)
-	if !t.second.fits(headOf(k, e)) {
-		t.second.metrics.tooLarge.Inc()
-		t.supersede(k)
-		return err
-	}
-	if !t.enqueue(k, e) {
-		t.second.metrics.queueDrops.Inc()
-		t.supersede(k)
+	behind := t.enqueue(k, e)
+	if err := t.first.put(k, e); !behind {
 		return err
 	}
 	return nil
 }
 
-// enqueue has e written, unless too much is waiting already.
+// enqueue has e written, unless it is too large or too much is waiting already:
+// then nothing older than it is found behind memory any more.
 func (t *Tiered) enqueue(k Key, e *entry) bool {
+	fits := t.second.fits(headOf(k, e))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old, waiting := t.pending[k]
+	t.changes++
+	old := t.pending[k]
 	bytes := t.bytes + e.charge()
-	if waiting {
+	if old != nil {
 		bytes -= old.charge()
 	}
-	if bytes > maxPending {
-		return false
+	switch {
+	case !fits:
+		t.second.metrics.tooLarge.Inc()
+	case bytes > maxPending:
+		t.second.metrics.queueDrops.Inc()
+	default:
+		t.pending[k], t.bytes = e, bytes
+		if old == nil {
+			t.order = append(t.order, k)
+		}
+		select {
+		case t.wake <- struct{}{}:
+		default: // it will look anyway
+		}
+		return true
 	}
-	t.pending[k], t.bytes = e, bytes
-	if !waiting {
-		t.order = append(t.order, k)
-	}
-	select {
-	case t.wake <- struct{}{}:
-	default: // it will look anyway
-	}
-	return true
-}
-
-// supersede makes sure that nothing older than what memory has of k is found
-// behind it.
-func (t *Tiered) supersede(k Key) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.settle(k, t.pending[k]) {
+	if t.settle(k, old) {
 		t.order = slices.DeleteFunc(t.order, func(o Key) bool { return o == k })
 	}
 	t.second.unindex(short(k))
+	return false
 }
 
 // settle takes e out of pending, if it is what waits there. The caller holds mu.
@@ -206,7 +200,7 @@ func (t *Tiered) Delete(_ context.Context, tenant, model string) (n int, err err
 		}
 	})
 	t.mu.Lock()
-	t.deletions++
+	t.changes++
 	t.mu.Unlock()
 	t.first.delete(tenant, model, func(Key) {}) // what came back before the disk forgot it
 	return len(gone) + n, err

@@ -176,6 +176,32 @@ func TestTiered_KeepsWhatIsTooLargeForMemory(t *testing.T) {
 	}
 }
 
+// Whoever reads from the disk while it is being replaced does not bring the old
+// value back.
+func TestTiered_StaysWithWhatWasPutLast(t *testing.T) {
+	s := tiers(t, 1<<20, 1<<20, nil)
+	for n := range 300 {
+		k := Key{byte(n), byte(n >> 8)}
+		if err := s.Put(t.Context(), k, []byte("old"), "t", "m"); err != nil {
+			t.Fatal(err)
+		}
+		s.flush()
+		s.forgetMemory()
+		var readers sync.WaitGroup
+		for range 4 {
+			readers.Go(func() { s.Get(t.Context(), k) })
+		}
+		if err := s.Put(t.Context(), k, []byte("new"), "t", "m"); err != nil {
+			t.Fatal(err)
+		}
+		s.forgetMemory() // it was crowded out at once
+		readers.Wait()
+		if value, _, ok, _ := s.Get(t.Context(), k); !ok || string(value) != "new" {
+			t.Fatalf("round %d: got %q, %t", n, value, ok)
+		}
+	}
+}
+
 // Whoever reads from the disk while it is being deleted does not bring it back.
 func TestTiered_StaysWithoutWhatWasDeleted(t *testing.T) {
 	s := tiers(t, 1<<20, 1<<20, nil)
