@@ -33,6 +33,12 @@ type Tenant struct {
 	// Wait makes a request wait for its turn at the limit of requests in
 	// progress, where others are refused.
 	Wait bool `yaml:"wait,omitempty" json:"wait,omitempty"`
+	// CacheGroup names tenants that share remembered answers, and answers in
+	// progress, with each other. Empty: the tenant shares with nobody.
+	CacheGroup string `yaml:"cache_group,omitempty" json:"cache_group,omitempty"`
+	// FinishAbandoned lets work go on for the cache, at the tenant's cost, when
+	// everybody who wanted its answer has left.
+	FinishAbandoned bool `yaml:"finish_abandoned,omitempty" json:"finish_abandoned,omitempty"`
 	// Labels are for people and their tools; the router only shows them.
 	Labels map[string]string `yaml:"labels,omitempty" json:"labels,omitempty"`
 }

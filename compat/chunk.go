@@ -6,7 +6,11 @@ import (
 )
 
 // Usage is a backend's count of tokens.
-type Usage struct{ PromptTokens, CompletionTokens, TotalTokens int }
+type Usage struct {
+	PromptTokens, CompletionTokens, TotalTokens int
+	// CachedTokens are those of PromptTokens that nothing had to be computed for. 0 is not told.
+	CachedTokens int `json:",omitzero"`
+}
 
 // Choice is what one event (or one whole answer) says of one choice.
 type Choice struct {
