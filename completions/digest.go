@@ -3,25 +3,29 @@ package completions
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"hash"
 )
 
-// digest names an image by its bytes. Whoever could make two images with one
-// digest could make one tenant see a wrong answer of its own: it must be safe
-// against chosen collisions. Another hash is chosen here and nowhere else.
-type digest [sha256.Size]byte
+// Digest names images by their bytes. Whoever could make two images with one
+// name could have a wrong answer remembered for one of them: it must be safe
+// against chosen collisions. The names are part of keys in the cache, and go
+// nowhere else.
+type Digest interface {
+	Sum(image []byte) [32]byte
+	SumBase64(text []byte) ([32]byte, error) // of what text stands for
+}
 
-func newDigest() hash.Hash { return sha256.New() }
+// plainDigest is SHA-256, for a service that was given nothing faster.
+type plainDigest struct{}
 
-func digestOf(p []byte) digest { return sha256.Sum256(p) }
+func (plainDigest) Sum(image []byte) [32]byte { return sha256.Sum256(image) }
 
-// digestBase64 is the digest of what text decodes to, block by block: neither a
-// copy of the image nor base64.NewDecoder's search for line breaks, which cost
-// more than the rest of a remembered answer.
-func digestBase64(text []byte) (sum digest, err error) {
+// SumBase64 decodes block by block: neither a copy of the image nor
+// base64.NewDecoder's search for line breaks, which cost more than the rest of a
+// remembered answer.
+func (plainDigest) SumBase64(text []byte) (sum [32]byte, err error) {
 	const block = 16 << 10 // a multiple of four characters
 	var decoded [block / 4 * 3]byte
-	h := newDigest()
+	h := sha256.New()
 	for len(text) > 0 {
 		n, err := base64.StdEncoding.Decode(decoded[:], text[:min(block, len(text))])
 		if err != nil {

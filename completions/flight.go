@@ -157,10 +157,15 @@ func (f *flight) Restart() bool {
 	}
 	f.forget()
 	if f.shared != nil {
-		f.waiting = time.Now()
-		f.signal(true) // to count how long they wait for a slot anew
+		f.wait()
 	}
 	return true
+}
+
+// wait begins the wait for a slot: readers count how long it lasts. f.mu is held.
+func (f *flight) wait() {
+	f.waiting = time.Now()
+	f.signal(true)
 }
 
 // forget drops what an attempt gave that is void. f.mu is held.
@@ -179,6 +184,13 @@ func (f *flight) commit() bool {
 		f.forget()
 	}
 	return f.taken
+}
+
+// queued tells a shared flight that it is in the pool's queue.
+func (f *flight) queued() {
+	f.mu.Lock()
+	f.wait()
+	f.mu.Unlock()
 }
 
 // sending tells a shared flight that it has a slot and an attempt begins.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ocrmux/backends"
+	"ocrmux/balancer"
 	"ocrmux/compat"
 	"ocrmux/completions"
 )
@@ -460,6 +461,41 @@ func TestFlight_WaitsForASlotAsLongAsItsReadersMay(t *testing.T) {
 	})
 }
 
+func TestFlight_BecomesUrgentWithItsFirstInteractiveReader(t *testing.T) {
+	p := slow(2, 5*time.Second)
+	within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
+		var all sync.WaitGroup
+		for i, batch := range []bool{true, true, false, false} {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Second)
+				r := page(s)
+				r.Batch, r.QueueFor = batch, time.Minute
+				if _, err := s.Whole(t.Context(), r); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for _, want := range []bool{false, true} {
+			time.Sleep(1500 * time.Millisecond)
+			synctest.Wait()
+			if p.asked[0].Class != balancer.Batch {
+				t.Error("it is not of the class of its opener")
+			}
+			select {
+			case <-p.asked[0].Urgent:
+				if !want {
+					t.Error("a batch has made it urgent")
+				}
+			default:
+				if want {
+					t.Error("it is not urgent")
+				}
+			}
+		}
+		all.Wait()
+	})
+}
+
 func TestFlight_CountsTheWaitAnewWhenItIsInTheQueueAgain(t *testing.T) {
 	p := &pool{maxLen: 8192}
 	p.script = func(ctx context.Context, r *backends.Request, s backends.Sink) (backends.Receipt, error) {
@@ -613,6 +649,21 @@ func TestFlight_AndItsRememberedAnswerLeaveNoGap(t *testing.T) {
 		all.Wait()
 		if p.times() != 1 {
 			t.Errorf("%d runs", p.times())
+		}
+	})
+}
+
+func TestFlight_WhoseAnswerIsCompleteIsNotLostWithItsLastReader(t *testing.T) {
+	p := slow(2, 0) // from the first second to the sixth
+	within(t, p, func(t *testing.T, s *completions.Service, m *memory) {
+		m.slow = time.Second
+		ctx, cancel := context.WithTimeout(t.Context(), 6500*time.Millisecond)
+		defer cancel()
+		if _, err := s.Whole(ctx, accounted(page(s), nil)); err == nil {
+			t.Error("the answer was there before it was remembered")
+		}
+		if a, err := s.Whole(t.Context(), page(s)); err != nil || a.Text != "word word" || p.times() != 1 {
+			t.Errorf("%+v, %v after %d runs", a, err, p.times())
 		}
 	})
 }

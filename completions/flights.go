@@ -45,6 +45,7 @@ type sharing struct {
 	aboard    int         // readers
 	hurried   bool        // urgent is closed
 	displaced bool        // a fresh run has taken its place: its answer is not the newest
+	arrived   bool        // its answer is complete and on its way into the cache
 	landed    bool        // nobody can join it any more
 	until     time.Time   // how long it stays for a client that is expected back
 	timer     *time.Timer // until it is ended, while it has no reader
@@ -74,7 +75,6 @@ func (t *flights) board(ctx context.Context, key [32]byte, r *Request, waits boo
 	}
 	f = newFlight(r)
 	f.shared = &sharing{key: key, request: r}
-	f.waiting = time.Now()
 	if r.Batch {
 		f.shared.urgent = make(chan struct{})
 	}
@@ -112,18 +112,16 @@ func (t *flights) leave(st *Stream, cause error) {
 		s.until = now.Add(linger)
 	}
 	s.aboard--
-	last := s.aboard == 0 && !s.landed
+	last := s.aboard == 0 && !s.arrived && !s.landed
 	if last {
 		if wait := t.remaining(f, now); wait > 0 {
 			last, s.timer = false, time.AfterFunc(wait, func() { t.expire(f) })
 		} else {
 			t.drop(f)
+			f.cancel(cause)
 		}
 	}
 	t.mu.Unlock()
-	if last {
-		f.cancel(cause)
-	}
 	if last || st.opened && st.request.Account == nil {
 		<-f.over
 	}
@@ -144,14 +142,15 @@ func (t *flights) remaining(f *flight, now time.Time) time.Duration {
 func (t *flights) expire(f *flight) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s := f.shared; s.aboard > 0 || s.landed || s.timer == nil {
+	if s := f.shared; s.aboard > 0 || s.arrived || s.landed || s.timer == nil {
 		return
 	}
 	t.drop(f)
 	f.cancel(errReaderGone)
 }
 
-// depart gives f the context of its work, unless the service is closed.
+// depart gives f the context of its work, which begins with waiting for a slot,
+// unless the service is closed.
 func (t *flights) depart(f *flight) (context.Context, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -159,6 +158,7 @@ func (t *flights) depart(f *flight) (context.Context, error) {
 		return nil, context.Cause(t.ctx)
 	}
 	t.pumps.Add(1)
+	f.queued()
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancelCause(t.ctx)
 	return ctx, nil
@@ -184,10 +184,12 @@ func (t *flights) drop(f *flight) {
 	}
 }
 
-// newest reports whether no fresh run has taken f's place.
-func (t *flights) newest(f *flight) bool {
+// arrive says that f's answer is complete: from here on nobody's leaving ends
+// it. It reports whether no fresh run has taken its place.
+func (t *flights) arrive(f *flight) (newest bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	f.shared.arrived = true
 	return !f.shared.displaced
 }
 

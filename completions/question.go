@@ -18,21 +18,21 @@ type question struct {
 	space    string // whose it is: nobody else's has the same key
 	model    string
 	recipe   [8]byte
-	image    digest // of the image's bytes
-	prompt   string // without the image placeholder that vLLM adds by itself
-	messages digest // of what is not such a page: as it stands in the body
+	image    [32]byte // digest of the image's bytes
+	prompt   string   // without the image placeholder that vLLM adds by itself
+	messages [32]byte // digest of what is not such a page, as it stands in the body
 	members  []compat.Member
 }
 
 // question is ok where nothing in the request makes the answer a matter of
 // chance, and it carries an image or its caller wants it remembered all the same.
-func (r *Request) question() (q question, ok bool) {
+func (r *Request) question(d Digest) (q question, ok bool) {
 	q = question{space: r.space(), model: r.Model.Name, recipe: r.Model.Recipe.version}
 	if r.Page != nil {
 		if !q.decide(r.Model.Recipe.Members) {
 			return q, false
 		}
-		q.image, q.prompt = digestOf(r.Page.Image), r.Page.Prompt
+		q.image, q.prompt = d.Sum(r.Page.Image), r.Page.Prompt
 		return q, true
 	}
 	if r.Dialect != compat.Chat || r.Client.N > 1 || len(r.Client.Images) == 0 && r.Control != UseAlways {
@@ -44,7 +44,7 @@ func (r *Request) question() (q question, ok bool) {
 			members = append(members, m)
 		}
 	}
-	return q, q.decide(members) && (q.page(r.Client) || q.conversation(r.Client))
+	return q, q.decide(members) && (q.page(r.Client, d) || q.conversation(r.Client, d))
 }
 
 // space is the namespace of r's question: its tenant's, or that of a group of
@@ -58,7 +58,7 @@ func (r *Request) space() string {
 
 // page is for what a legacy route could have asked too, and is then the same
 // question: one image in the plain form that every recipe uses.
-func (q *question) page(c *compat.Request) (ok bool) {
+func (q *question) page(c *compat.Request, d Digest) (ok bool) {
 	if len(c.Images) != 1 {
 		return false
 	}
@@ -67,20 +67,20 @@ func (q *question) page(c *compat.Request) (ok bool) {
 	}
 	image := &c.Images[0]
 	if image.URL != "" {
-		q.image = digestOf(image.Raw)
+		q.image = d.Sum(image.Raw)
 		return image.Raw != nil
 	}
 	var err error
-	q.image, err = digestBase64(image.Base64)
+	q.image, err = d.SumBase64(image.Base64)
 	return err == nil
 }
 
 // conversation is for all else: the messages as they stand in the body, and the
 // bytes of images that stand in there by URL only.
-func (q *question) conversation(c *compat.Request) (ok bool) {
-	q.prompt, q.image = "", digest{}
-	h := newDigest()
-	h.Write(c.Member("messages"))
+func (q *question) conversation(c *compat.Request, d Digest) (ok bool) {
+	q.prompt, q.image = "", [32]byte{}
+	messages := d.Sum(c.Member("messages"))
+	all := messages[:]
 	for i := range c.Images {
 		image := &c.Images[i]
 		if image.URL == "" {
@@ -89,10 +89,10 @@ func (q *question) conversation(c *compat.Request) (ok bool) {
 		if image.Raw == nil {
 			return false
 		}
-		sum := digestOf(image.Raw)
-		h.Write(sum[:])
+		sum := d.Sum(image.Raw)
+		all = append(all, sum[:]...)
 	}
-	h.Sum(q.messages[:0])
+	q.messages = sha256.Sum256(all)
 	return true
 }
 

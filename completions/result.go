@@ -33,7 +33,7 @@ func (s *Service) key(r *Request) (key [32]byte, ok bool) {
 	if s.deps.Cache == nil || r.Control == NoStore {
 		return key, false
 	}
-	q, ok := r.question()
+	q, ok := r.question(s.deps.Digest)
 	if !ok {
 		return key, false
 	}

@@ -43,6 +43,7 @@ type Deps struct {
 	Pools    map[string]Pool   // by name
 	Fallback map[string]string // pool that is asked where no backend of the first one is usable
 	Cache    Cache             // nil: answers are neither remembered nor shared
+	Digest   Digest            // of images; nil: SHA-256
 	Log      *slog.Logger
 }
 
@@ -58,6 +59,9 @@ type Service struct {
 // New checks that every model has a pool and that no name means two models.
 func New(cfg Config, deps Deps) (*Service, error) {
 	s := &Service{models: make(map[string]*Model), deps: deps, flights: newFlights()}
+	if deps.Digest == nil {
+		s.deps.Digest = plainDigest{}
+	}
 	for i := range cfg.Models {
 		m := &cfg.Models[i]
 		if deps.Pools[m.Pool] == nil {
@@ -177,7 +181,7 @@ func (s *Service) fly(ctx context.Context, f *flight) {
 	var answer *Answer
 	if err == nil {
 		answer = f.collected()
-		if s.flights.newest(f) {
+		if s.flights.arrive(f) {
 			_ = s.catch(func() error { s.remember(ctx, &r, f.shared.key, answer); return nil })
 		}
 	}
@@ -232,7 +236,7 @@ func (s *Service) outgoing(r *Request, pool Pool, stream bool) *backends.Request
 		QueueFor: r.QueueFor,
 	}
 	if r.flight != nil {
-		out.Body = sending{out.Body, r.flight}
+		out.Body, out.Urgent = sending{out.Body, r.flight}, r.flight.shared.urgent
 	}
 	return out
 }
