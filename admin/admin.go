@@ -95,7 +95,7 @@ func New(cfg Config, deps Deps) http.Handler {
 		cfg.Token = func() string { return "" }
 	}
 	s := &server{deps: deps, metrics: newMetrics(deps.Registry)}
-	s.audit = newAudit(deps.Log, s.metrics, cfg.Token, deps.Now)
+	s.audit = newAudit(deps.Log, s.metrics, cfg, deps.Now)
 	s.lock = newLock(cfg, deps.Now)
 
 	open := http.NewServeMux()

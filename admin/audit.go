@@ -23,7 +23,7 @@ const (
 type audit struct {
 	log     *slog.Logger
 	metrics *metrics
-	token   func() string
+	cfg     Config
 	now     func() time.Time
 
 	mu     sync.Mutex
@@ -31,8 +31,8 @@ type audit struct {
 	untold int    // guarded by mu; refusals since the last line
 }
 
-func newAudit(log *slog.Logger, m *metrics, token func() string, now func() time.Time) *audit {
-	return &audit{log: log, metrics: m, token: token, now: now}
+func newAudit(log *slog.Logger, m *metrics, cfg Config, now func() time.Time) *audit {
+	return &audit{log: log, metrics: m, cfg: cfg, now: now}
 }
 
 // object is what a change is about, such as a tenant: a kind and a name.
@@ -76,13 +76,13 @@ func (a *audit) refused(r *http.Request, path string, why reason) {
 // who names a caller: the address, and of the token as much of a digest as tells
 // it from an older one and does not help to guess it.
 func (a *audit) who(r *http.Request) []slog.Attr {
-	token := "none"
-	if given := bearer(r); given != "" {
+	token, given := "none", bearer(r)
+	switch {
+	case a.cfg.Loopback && a.cfg.Token() == "":
+		token = "loopback"
+	case given != "":
 		sum := sha256.Sum256([]byte(given))
 		token = hex.EncodeToString(sum[:4])
-	}
-	if token == "none" && a.token() == "" {
-		token = "loopback"
 	}
 	return []slog.Attr{slog.String("peer", peer(r).String()), slog.String("token", token)}
 }
@@ -103,7 +103,7 @@ const hidden = "(hidden)"
 
 // name returns an object's name, which a request gave, unless it may be a secret.
 func (a *audit) name(o object) string {
-	token := a.token()
+	token := a.cfg.Token()
 	switch {
 	case !nameable.MatchString(o.name), leaked.MatchString(o.name), random.MatchString(o.name):
 	case token != "" && o.name == token:

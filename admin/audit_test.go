@@ -72,6 +72,15 @@ func TestAudit_HidesWhatMayBeASecretOfSomebodyWhoMissedTheirMark(t *testing.T) {
 	}
 }
 
+func TestAudit_NamesTheTokenOnlyWhereThereIsOne(t *testing.T) {
+	w := newWorld(t)
+	w.ask("POST", "/admin/reload", "", bearing("guess"))
+	w.wantAudit(`{"action":"reload","peer":"127.0.0.1","result":"done","status":200,"token":"loopback"}`)
+	w = newWorld(t, withoutLoopback)
+	w.ask("POST", "/admin/reload", "", from("192.0.2.1:1000"))
+	w.wantAudit(`{"action":"refused","path":"/admin/reload","peer":"192.0.2.1","result":"absent","token":"none"}`)
+}
+
 func TestAudit_HidesWhatIsNoIDOfAKey(t *testing.T) {
 	w := newWorld(t)
 	w.ask("DELETE", "/admin/keys/hunter2", "")
