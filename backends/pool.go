@@ -120,7 +120,7 @@ func (p *Pool) passTime(ctx context.Context, s *settings) {
 		case <-ticker.C:
 			now := time.Now() // not the ticker's, which may be from before a pause
 			p.advance(func() []balancer.Effect { return p.balancer.Tick(now) })
-			p.closeGone()
+			p.clearGone()
 			p.reap(now, false)
 		case <-s.replaced:
 			return

@@ -383,6 +383,35 @@ func TestPool_IsBusyWhenTheQueueIsFull(t *testing.T) {
 	}
 }
 
+func TestPool_LetsNoTenantKeepOthersOutOfTheQueue(t *testing.T) {
+	s := newStand(t, 1, func(c *backends.Config) { c.Backends[0].MaxInFlight, c.MaxQueue = 1, 2 })
+	release := s.hold()
+	ask := func(tenant string) <-chan error {
+		ended := make(chan error, 1)
+		go func() {
+			r := chat(true)
+			r.Tenant = tenant
+			_, err := s.do(t.Context(), r, &collector{})
+			ended <- err
+		}()
+		return ended
+	}
+	first := ask("flood")
+	eventually(t, "one waits", func() bool { return s.Status().Queued == 1 })
+	second := ask("flood")
+	eventually(t, "two wait", func() bool { return s.Status().Queued == 2 })
+	guest := ask("guest")
+	if err := <-second; err != backends.ErrBusy {
+		t.Errorf("the flood's last: %v, want %v", err, backends.ErrBusy)
+	}
+	release()
+	for name, ended := range map[string]<-chan error{"flood": first, "guest": guest} {
+		if err := <-ended; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestPool_IsUnavailableAtOnceWhenAllAreDown(t *testing.T) {
 	s := newStand(t, 2, nil)
 	for i := range s.sims {

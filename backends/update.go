@@ -48,7 +48,7 @@ func (p *Pool) Update(cfg Config) error {
 	close(was.replaced)
 	p.mu.Unlock()
 
-	p.close(gone)
+	p.clear(gone)
 	for name, missing := range lacking {
 		p.warnMissing(name, missing)
 	}
@@ -84,7 +84,7 @@ func (p *Pool) known(c Backend) *backend {
 	return nil
 }
 
-// takeGone forgets the backends that have left. They are to be closed when p.mu,
+// takeGone forgets the backends that have left. They are to be cleared away when p.mu,
 // which is held, is not any more.
 func (p *Pool) takeGone() (gone []*backend) {
 	if len(p.backends) == len(p.current) {
@@ -118,16 +118,16 @@ func (p *Pool) has(name string) bool {
 	return false
 }
 
-func (p *Pool) closeGone() {
+func (p *Pool) clearGone() {
 	p.mu.Lock()
 	gone := p.takeGone()
 	p.mu.Unlock()
-	p.close(gone)
+	p.clear(gone)
 }
 
-// close ends the probes of backends on which nothing runs, and closes their
+// clear ends the probes of backends on which nothing runs, and closes their
 // connections.
-func (p *Pool) close(gone []*backend) {
+func (p *Pool) clear(gone []*backend) {
 	for _, b := range gone {
 		if b.stop != nil {
 			b.stop()

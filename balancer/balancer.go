@@ -212,14 +212,20 @@ func (b *Balancer) dispatch(now time.Time) {
 		return
 	}
 	b.walk++
+	room := b.anyRoom()
 	b.queue.front.each(func(t *Ticket) {
+		if !room {
+			return
+		}
 		if be := b.choose(b, t); be != nil {
 			b.queue.remove(t)
 			b.start(now, be, t)
+			room = b.anyRoom()
 		}
 	})
 	for c := range b.queue.schedules {
-		for b.anyRoom() && b.startNext(now, &b.queue.schedules[c]) {
+		for room && b.startNext(now, &b.queue.schedules[c]) {
+			room = b.anyRoom()
 		}
 	}
 }

@@ -288,50 +288,50 @@ func TestQueue_DisplacesTheLeastUrgentFirst(t *testing.T) {
 	_ = urgent
 }
 
-// TestSchedule_AFloodTakesNothingFromOthers keeps four tenants at an eighth of
-// the pool each, and lets one more flood.
+// TestSchedule_AFloodTakesNothingFromOthers lets four tenants keep 192 slots
+// busy with 48 requests each, then one of them with twenty times as many. What
+// the others lose is the wait for the next free slot, as nothing is interrupted:
+// the more slots there are, the less.
 func TestSchedule_AFloodTakesNothingFromOthers(t *testing.T) {
-	served := func(flood bool) (n int) {
-		cfg := balancer.Config{MaxQueue: 64}
+	served := func(ofTheFourth int) map[string]int {
+		cfg := balancer.Config{MaxQueue: 1024}
 		for i := range 4 {
-			cfg.Backends = append(cfg.Backends, balancer.Backend{Name: name(i), MaxInFlight: 8})
+			cfg.Backends = append(cfg.Backends, balancer.Backend{Name: name(i), MaxInFlight: 48})
 		}
 		w := newWorld(t, cfg, 1)
-		work := func() float64 { return 500 + 1000*w.random.Float64() } // ms
-		arrive := func(tenant string) {
-			j := &job{arrived: w.elapsed, work: work()}
-			j.ticket.Tenant, j.ticket.Deadline = tenant, w.now().Add(10*time.Second)
-			w.jobs[&j.ticket] = j
-			w.apply(w.b.Arrive(w.now(), &j.ticket))
-		}
+		counts := make(map[string]int)
+		var again []string
 		w.ended = func(j *job, err error) {
-			if j.ticket.Tenant == "flood" {
-				return
-			}
-			if err != nil {
+			if err == nil {
+				counts[j.ticket.Tenant]++
+			} else if j.ticket.Tenant != "3" {
 				t.Errorf("a request of %s ended with %v", j.ticket.Tenant, err)
 			}
-			n++
-			arrive(j.ticket.Tenant)
+			again = append(again, j.ticket.Tenant)
 		}
-		for i := range 4 {
-			for range 4 {
-				arrive(fmt.Sprint("tenant", i))
+		for i, n := range []int{48, 48, 48, ofTheFourth} {
+			for range n {
+				again = append(again, fmt.Sprint(i))
 			}
 		}
-		for w.elapsed < 60*time.Second {
-			for range 3 {
-				if flood {
-					arrive("flood")
-				}
+		for w.elapsed < 20*time.Second {
+			arriving := again
+			again = nil
+			for _, tenant := range arriving {
+				j := &job{arrived: w.elapsed, work: 500 + 1000*w.random.Float64()} // ms
+				j.ticket.Tenant, j.ticket.Deadline = tenant, w.now().Add(10*time.Second)
+				w.jobs[&j.ticket] = j
+				w.apply(w.b.Arrive(w.now(), &j.ticket))
 			}
 			w.advance(func(int) float64 { return 1 })
 		}
-		return n
+		return counts
 	}
-	without, with := served(false), served(true)
-	t.Logf("%d requests without the flood, %d beside it", without, with)
-	if float64(with) < 0.95*float64(without) {
-		t.Errorf("%d requests beside a flood, %d without it: want 95 %%", with, without)
+	without, with := served(48), served(960)
+	t.Logf("served without the flood %v, beside it %v", without, with)
+	for tenant, n := range without {
+		if float64(with[tenant]) < 0.95*float64(n) {
+			t.Errorf("tenant %s: %d requests beside the flood, %d without it: want 95 %%", tenant, with[tenant], n)
+		}
 	}
 }
