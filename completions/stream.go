@@ -218,6 +218,9 @@ func (st *Stream) rendered(a *Answer) compat.Answer {
 		ID: st.flight.id, Created: st.flight.created, Model: st.request.Client.Model,
 		Text: a.Text, Finish: a.Finish, Usage: a.Usage,
 	}
+	if a.Cache == Hit {
+		out.Usage.CachedTokens = a.Usage.PromptTokens
+	}
 	if out.ID == "" {
 		out.ID, out.Created = "chatcmpl-"+rand.Text(), st.asked.Unix()
 	}
@@ -277,6 +280,16 @@ func (st *Stream) Age() time.Duration {
 		return st.flight.answer.Age
 	}
 	return 0
+}
+
+// Usage is what the answer took, whoever paid for it, as far as it is known.
+func (st *Stream) Usage() compat.Usage {
+	st.flight.mu.Lock()
+	defer st.flight.mu.Unlock()
+	if st.flight.answer != nil {
+		return st.flight.answer.Usage
+	}
+	return st.flight.usage
 }
 
 // Close takes the reader away and returns the receipt and the finish_reason, as

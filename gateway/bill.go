@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"errors"
+	"math"
 
 	"github.com/valyala/fasthttp"
 
 	"ocrmux/auth"
 	"ocrmux/backends"
+	"ocrmux/compat"
 	"ocrmux/completions"
 	"ocrmux/usage"
 	"ocrmux/vision"
@@ -28,9 +30,10 @@ func (nowhere) Report(usage.Filter) usage.Report { return usage.Report{} }
 type bill struct {
 	asked       auth.Work
 	took        auth.Work
-	imageTokens int64 // of asked.Prompt
-	hits        int64 // answers that the cache gave
-	answers     int64 // whole ones
+	set         auth.Work // apart, for work that goes on
+	imageTokens int64     // of asked.Prompt
+	hits        int64     // answers that the cache gave
+	answers     int64     // whole ones
 }
 
 // charge puts what the request's body asks for to the limits, all or nothing,
@@ -81,19 +84,32 @@ type outcome struct {
 	asked   auth.Work
 	receipt backends.Receipt
 	cache   completions.CacheState
+	usage   compat.Usage // of an answer that others have paid for
 	err     error
-	relayed int // tokens that the client was given, where the answer did not say how many it had
+	ongoing bool // the work goes on without its caller, who learns later what it took
+	relayed int  // tokens that the client was given, where the answer did not say how many it had
 }
 
 // account adds an answer to what the exchange took. What failed on our side, or
 // was refused by a backend, is given back; of an answer whose client left, what
-// it was given counts.
+// it was given counts, and of one that no GPU worked for as much as is configured.
 func (x *exchange) account(o outcome) {
+	x.s.metrics.answers[o.cache].Inc()
 	took := o.asked
 	switch u := o.receipt.Usage; {
-	case o.cache == completions.Hit && o.err == nil:
+	case o.ongoing: // the tokens are set apart now, and written down when they are known
+		x.ongoing.Add(1)
+		x.bill.set = x.bill.set.Add(auth.Work{Prompt: took.Prompt, Generated: took.Generated})
 		took.Prompt, took.Generated = 0, 0
-		x.bill.hits++
+	case o.err == nil && (o.cache == completions.Hit || o.cache == completions.Joined):
+		took.Prompt, took.Generated = x.share(o.usage.PromptTokens), x.share(o.usage.CompletionTokens)
+		if o.cache == completions.Hit {
+			x.bill.hits++
+		}
+	case o.cache == completions.Joined && x.gone():
+		took.Prompt, took.Generated = 0, x.share(o.relayed)
+	case o.cache == completions.Joined:
+		return
 	case u.TotalTokens > 0:
 		took.Prompt, took.Generated = int64(u.PromptTokens), int64(u.CompletionTokens)
 		x.bill.answers++
@@ -107,10 +123,28 @@ func (x *exchange) account(o outcome) {
 	default:
 		return
 	}
-	x.bill.took.Images += took.Images
-	x.bill.took.Pixels += took.Pixels
-	x.bill.took.Prompt += took.Prompt
-	x.bill.took.Generated += took.Generated
+	x.bill.took = x.bill.took.Add(took)
+}
+
+// share is what of an answer's tokens is charged that no GPU worked for.
+func (x *exchange) share(tokens int) int64 {
+	return int64(math.Round(float64(tokens) * x.setup.cfg.CacheCharge))
+}
+
+// accountLater writes down what work took that went on when its caller had left,
+// and lets go of the body that it was about. completions calls it.
+func (x *exchange) accountLater(r backends.Receipt) {
+	x.s.ledger.Record(x.who(), usage.Counts{
+		PromptTokens:    int64(r.Usage.PromptTokens),
+		GeneratedTokens: int64(r.Usage.CompletionTokens),
+		ImageTokens:     min(x.bill.imageTokens, int64(r.Usage.PromptTokens)),
+		GPU:             r.Busy,
+	})
+	x.letGo(-1)
+}
+
+func (x *exchange) who() usage.Who {
+	return usage.Who{Tenant: x.identity.Tenant.Name, Key: x.identity.KeyID, Model: x.model, Route: x.route}
 }
 
 // pay settles with the tenant's limits and writes down what was used. It is the
@@ -137,11 +171,11 @@ func (x *exchange) pay() {
 		x.lease.Refund() // nothing was attempted for it
 		counts.Requests = 0
 	}
-	x.lease.Settle(b.took)
+	x.lease.Settle(b.took.Add(b.set))
 	if b.answers > 0 && b.took.Generated > 0 {
 		x.identity.Learn(b.took.Generated / b.answers)
 	}
-	x.s.ledger.Record(usage.Who{Tenant: x.identity.Tenant.Name, Key: x.identity.KeyID, Model: x.model, Route: x.route}, counts)
+	x.s.ledger.Record(x.who(), counts)
 }
 
 // refusal counts a request that a limit refused.

@@ -36,7 +36,7 @@ func (s *Server) handleDialect(d compat.Dialect) handler {
 		if err := s.charge(rc, x, work, imageTokens); err != nil {
 			return err
 		}
-		r.Control = control(rc)
+		r.Control, r.Announced = control(rc), announced(rc)
 		if r.Client.Stream {
 			return s.answerStream(rc, x, r)
 		}
@@ -72,7 +72,10 @@ func (s *Server) parse(d compat.Dialect, body []byte, x *exchange) (*completions
 // request is what every route's request has in common.
 func (s *Server) request(x *exchange, m *completions.Model) *completions.Request {
 	t := x.identity.Tenant
-	return &completions.Request{Model: m, Tenant: t.Name, Batch: t.Class == auth.ClassBatch, Weight: t.Weight}
+	return &completions.Request{
+		Model: m, Tenant: t.Name, Share: t.CacheGroup, Batch: t.Class == auth.ClassBatch, Weight: t.Weight,
+		Finish: t.FinishAbandoned, Account: x.accountLater,
+	}
 }
 
 func tooManyImages(d compat.Dialect, most int) error {
@@ -98,16 +101,32 @@ func control(rc *fasthttp.RequestCtx) completions.Control {
 		return completions.NoStore
 	case has(directive, "no-cache"):
 		return completions.NoCache
+	case has(rc.Request.Header.Peek("X-Ocrmux-Cache"), "use"):
+		return completions.UseAlways
 	}
 	return completions.UseCache
+}
+
+// announced is when the client's SDK gives up, as it says itself; 0 where it
+// does not. Of a time for the whole and one for silence the shorter counts.
+func announced(rc *fasthttp.RequestCtx) (d time.Duration) {
+	for _, name := range [...]string{"X-Stainless-Timeout", "X-Stainless-Read-Timeout"} {
+		seconds, err := strconv.ParseFloat(string(rc.Request.Header.Peek(name)), 64)
+		if err != nil || !(seconds > 0 && seconds < 24*3600) {
+			continue
+		}
+		if at := time.Duration(seconds * float64(time.Second)); d == 0 || at < d {
+			d = at
+		}
+	}
+	return d
 }
 
 func (s *Server) answerWhole(rc *fasthttp.RequestCtx, x *exchange, r *completions.Request) error {
 	x.within(x.setup.cfg.OpenAI.Timeout)
 	a, err := x.setup.service.Whole(x.ctx, r)
-	x.receipt, x.cache, x.ending = a.Receipt, a.Cache, a.Finish
-	x.away = a.Receipt.Queue + a.Receipt.Busy
-	x.account(outcome{asked: x.bill.asked, receipt: a.Receipt, cache: a.Cache, err: err, relayed: len(a.Text) / bytesPerToken})
+	x.receipt, x.cache, x.ending, x.away = a.Receipt, a.Cache, a.Finish, a.Away
+	x.account(outcome{asked: x.bill.asked, receipt: a.Receipt, cache: a.Cache, usage: a.Usage, err: err, ongoing: a.Ongoing, relayed: len(a.Text) / bytesPerToken})
 	if err != nil {
 		return err
 	}
@@ -115,16 +134,16 @@ func (s *Server) answerWhole(rc *fasthttp.RequestCtx, x *exchange, r *completion
 	x.first = time.Since(x.started)
 	rc.Response.Header.SetContentType("application/json")
 	s.tell(rc, x)
-	if a.Cache == completions.Hit {
-		rc.Response.Header.Set("Age", strconv.Itoa(int(a.Age.Seconds())))
-		rc.Response.SetBodyRaw(compat.AppendChat(nil, compat.Answer{
-			ID: "chatcmpl-" + x.id[len("req_"):], Model: r.Client.Model, Created: x.started.Unix(),
-			Text: a.Text, Finish: a.Finish, Usage: a.Usage,
-		}))
-		return nil
-	}
+	setAge(rc, x.cache, a.Age)
 	rc.Response.SetBodyRaw(a.JSON)
 	return nil
+}
+
+// setAge says how old a remembered answer is.
+func setAge(rc *fasthttp.RequestCtx, cache completions.CacheState, age time.Duration) {
+	if cache == completions.Hit {
+		rc.Response.Header.Set("Age", strconv.Itoa(int(age.Seconds())))
+	}
 }
 
 // answerStream waits for the first event, so that what fails before it still
@@ -137,15 +156,16 @@ func (s *Server) answerStream(rc *fasthttp.RequestCtx, x *exchange, r *completio
 	if err != nil && !errors.Is(err, completions.ErrQuiet) {
 		quiet.Stop()
 		x.receipt, x.ending = stream.Close(context.Cause(x.ctx))
-		x.account(outcome{asked: x.bill.asked, receipt: x.receipt, err: err})
+		x.account(outcome{asked: x.bill.asked, receipt: x.receipt, err: err, ongoing: stream.Ongoing()})
 		return err
 	}
 	if err != nil {
 		quiet.Reset(0) // the first keep-alive is due
 	}
-	x.receipt.Start = stream.Start()
+	x.cache, x.receipt.Start = stream.Cache(), stream.Start()
 	x.away = stream.Awaited()
 	s.tell(rc, x)
+	setAge(rc, x.cache, stream.Age())
 	rc.Response.Header.SetContentType("text/event-stream; charset=utf-8")
 	rc.Response.Header.Set("Cache-Control", "no-cache")
 	rc.Response.Header.Set("X-Accel-Buffering", "no")

@@ -12,6 +12,7 @@ import (
 type Config struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 	BodiesBytes    int64          // request bodies held at once, all together
+	CacheCharge    float64        // share of its tokens that an answer costs which no GPU worked for, 0 to 1
 	OpenAI         OpenAI
 	Legacy         Legacy
 	Time           Time

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ocrmux/auth"
@@ -45,11 +46,12 @@ type exchange struct {
 	identity *auth.Identity
 	lease    auth.Lease
 	bill     bill
-	refused  bool    // by a limit
-	held     share   // of memory.bodies
-	fetched  int64   // bytes of memory for images
-	buffer   *[]byte // the body, where it is to be used again
-	torn     bool    // nobody knows where the body ends
+	ongoing  atomic.Int32 // pieces of work that outlast the exchange, see letGo
+	refused  bool         // by a limit
+	held     share        // of memory.bodies
+	fetched  int64        // bytes of memory for images
+	buffer   *[]byte      // the body, where it is to be used again
+	torn     bool         // nobody knows where the body ends
 
 	// What is known at the end, for the log line and the metrics.
 	status   int
@@ -122,13 +124,26 @@ func (x *exchange) finish() {
 		x.cancel(context.Canceled)
 		x.pay()
 		x.lease.Release()
-		x.held.keep(0)
-		x.setup.images.give(x.fetched)
 		x.s.metrics.observe(x, gone)
 		x.log(gone)
-		x.s.buffers.put(x.buffer) // from here on the body's bytes are another's
-		x.setup.leave()
+		x.letGo(finished)
 	})
+}
+
+// finished is what the end of the exchange adds to ongoing: from then on the
+// count is no other than that of the work that goes on.
+const finished = 1 << 20
+
+// letGo is told of the exchange's end, and of the end of each piece of work that
+// went on after it. At the last of them what the body holds is given back.
+func (x *exchange) letGo(of int32) {
+	if x.ongoing.Add(of) != finished {
+		return
+	}
+	x.held.keep(0)
+	x.setup.images.give(x.fetched)
+	x.s.buffers.put(x.buffer) // from here on the body's bytes are another's
+	x.setup.leave()
 }
 
 // log writes the exchange's line. What does not apply is left out.

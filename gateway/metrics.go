@@ -22,6 +22,7 @@ type metrics struct {
 	tokens    *prometheus.CounterVec
 	images    *prometheus.CounterVec
 	marked    *prometheus.CounterVec
+	answers   map[completions.CacheState]prometheus.Counter
 	inFlight  prometheus.Gauge
 
 	registry prometheus.Registerer
@@ -53,6 +54,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		registry:  r,
 	}
 	r.MustRegister(m.inFlight)
+	answers := counter("ocrmux_answers_total", "Answers about a page or a prompt, also failed ones, by what the cache had to do with them: hit (remembered), joined (an equal request was in progress), miss, bypass.", "cache")
+	m.answers = map[completions.CacheState]prometheus.Counter{}
+	for _, state := range []completions.CacheState{completions.Bypass, completions.Miss, completions.Hit, completions.Joined} {
+		m.answers[state] = answers.WithLabelValues(state.String())
+	}
 	for _, phase := range []string{"reading", "queued", "waiting", "answering"} {
 		m.cancelled.WithLabelValues(phase)
 	}

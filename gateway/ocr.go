@@ -34,9 +34,8 @@ func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
 		return err
 	}
 	page, err := s.readPage(x, m, sheet, wanted{r.Prompt, r.Format})
-	x.receipt, x.cache, x.ending = page.receipt, page.cache, page.finish
+	x.receipt, x.cache, x.ending, x.away = page.receipt, page.cache, page.finish, page.away
 	x.account(page.outcome(sheet, err))
-	x.away = page.receipt.Queue + page.receipt.Busy
 	if err != nil {
 		return err
 	}
@@ -44,6 +43,7 @@ func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
 	x.first = time.Since(x.started)
 	rc.Response.Header.SetContentType("application/json")
 	s.tell(rc, x)
+	setAge(rc, x.cache, page.age)
 	rc.Response.SetBodyRaw(page.answer.Body())
 	return nil
 }
@@ -101,10 +101,14 @@ type page struct {
 	finish  string
 	quality completions.Quality
 	length  int // of the text, in bytes
+	usage   compat.Usage
+	ongoing bool          // the work goes on without its caller
+	away    time.Duration // the queue's and the backend's time
+	age     time.Duration // of a remembered answer
 }
 
 func (p page) outcome(s sheet, err error) outcome {
-	return outcome{asked: s.work, receipt: p.receipt, cache: p.cache, err: err, relayed: p.length / bytesPerToken}
+	return outcome{asked: s.work, receipt: p.receipt, cache: p.cache, usage: p.usage, err: err, ongoing: p.ongoing, relayed: p.length / bytesPerToken}
 }
 
 // sheet is an image of which the head was read, and what it asks for.
@@ -149,6 +153,7 @@ func (s *Server) readPage(x *exchange, m *completions.Model, image sheet, want w
 	began := time.Now()
 	a, err := x.setup.service.Whole(x.ctx, r)
 	p.receipt, p.cache, p.finish, p.quality, p.length = a.Receipt, a.Cache, a.Finish, a.Quality, len(a.Text)
+	p.usage, p.ongoing, p.away, p.age = a.Usage, a.Ongoing, a.Away, a.Age
 	if err != nil {
 		return p, s.pageError(x, image.Path, err)
 	}

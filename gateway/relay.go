@@ -133,7 +133,10 @@ func (r *relay) end(err error) {
 	if err != nil && r.x.err == nil {
 		r.x.err = err
 	}
-	r.x.account(outcome{asked: r.x.bill.asked, receipt: r.x.receipt, err: r.x.err, relayed: r.relayed})
+	r.x.account(outcome{
+		asked: r.x.bill.asked, receipt: r.x.receipt, cache: r.x.cache, usage: r.stream.Usage(),
+		err: r.x.err, ongoing: r.stream.Ongoing(), relayed: r.relayed,
+	})
 	r.x.mark(r.stream.Quality())
 	if r.x.gone() || r.x.err == errNotTaking {
 		r.x.status = statusClientGone

@@ -136,6 +136,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	err := s.http.ShutdownWithContext(ctx)
 	s.cut(errStopping)
+	s.setup.Load().service.Close(errStopping) // work that goes on for nobody but the cache
 	if err != nil {
 		s.waitForCut()
 	}
