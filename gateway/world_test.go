@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"ocrmux/auth"
 	"ocrmux/backends"
@@ -134,7 +135,7 @@ func newWorld(t *testing.T, set setup) *world {
 	w.addr, w.url = ln.Addr().String(), "http://"+ln.Addr().String()
 	served := make(chan error, 1)
 	go func() { served <- w.server.Serve(ln, nil) }()
-	admin := httptest.NewServer(w.server.Admin(gateway.Admin{Loopback: true, Gatherer: w.registry}))
+	admin := httptest.NewServer(promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{}))
 	w.admin = admin.URL
 	t.Cleanup(func() {
 		admin.Close()

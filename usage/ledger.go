@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,6 +39,8 @@ type Ledger struct {
 	books     map[period]*book // current, and months that were over a moment ago
 	dirty     []*series        // with fresh counts, in any of the books
 	past      past
+
+	trouble atomic.Pointer[error] // why the last write failed; nil where it did not
 
 	// What follows is used by Open, and then by Run alone.
 	journal *journal // nil where counts are in memory only

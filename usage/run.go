@@ -99,6 +99,14 @@ func (l *Ledger) take() []record {
 	return records
 }
 
+// JournalError returns why the journal was not written the last time, or nil.
+func (l *Ledger) JournalError() error {
+	if err := l.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // tell logs a change for the worse or the better.
 func (l *Ledger) tell(err error) {
 	switch {
@@ -109,9 +117,11 @@ func (l *Ledger) tell(err error) {
 	}
 	l.failing = err != nil
 	if err != nil {
+		l.trouble.Store(&err)
 		l.metrics.errors.Inc()
 		l.metrics.writable.Set(0)
 	} else {
+		l.trouble.Store(nil)
 		l.metrics.writable.Set(1)
 	}
 }
