@@ -17,7 +17,7 @@ func (l *line) insert(t, behind *Ticket) {
 	if behind != nil {
 		next = &behind.next
 	}
-	t.line, t.prev, t.next = l, behind, *next
+	t.prev, t.next = behind, *next
 	*next = t
 	if t.next == nil {
 		l.tail = t
@@ -47,7 +47,7 @@ func (l *line) remove(t *Ticket) {
 	} else {
 		t.next.prev = t.prev
 	}
-	t.line, t.prev, t.next = nil, nil, nil
+	t.prev, t.next = nil, nil
 	l.n--
 }
 

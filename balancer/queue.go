@@ -27,10 +27,8 @@ func (q *queue) len() int {
 // add takes in a new ticket.
 func (q *queue) add(now time.Time, t *Ticket) {
 	q.put(now, t)
-	f := q.flow(t)
-	f.tenant.weight = t.weight()
-	f.line.push(t)
-	q.schedules[t.Class].enter(f)
+	q.enter(t)
+	t.flow.line.push(t)
 }
 
 // addBack puts a ticket that was started before ahead of all new ones.
@@ -45,35 +43,38 @@ func (q *queue) put(now time.Time, t *Ticket) {
 	q.count[t.Class]++
 }
 
-func (q *queue) flow(t *Ticket) *flow { return &q.tenants.named(t.Tenant).flows[t.Class] }
+// enter finds the flow of a ticket that is to join its line.
+func (q *queue) enter(t *Ticket) {
+	tn := q.tenants.named(t.Tenant)
+	tn.weight = t.weight()
+	t.flow = &tn.flows[t.Class]
+	q.schedules[t.Class].enter(t.flow)
+}
 
 // remove takes out a ticket wherever it stands.
 func (q *queue) remove(t *Ticket) {
 	q.count[t.Class]--
-	if t.line == &q.front {
+	if t.flow == nil {
 		q.front.remove(t)
 		return
 	}
-	f := q.flow(t)
-	f.line.remove(t)
-	q.schedules[t.Class].leave(f)
+	t.flow.line.remove(t)
+	q.schedules[t.Class].leave(t.flow)
+	t.flow = nil
 }
 
 // raise moves a ticket to a more urgent class.
 func (q *queue) raise(t *Ticket, c Class) {
-	if t.line == &q.front {
-		q.count[t.Class]--
-		q.count[c]++
-		t.Class = c
-		return
-	}
+	inFront := t.flow == nil
 	q.remove(t)
 	t.Class = c
 	q.count[c]++
-	f := q.flow(t)
-	f.tenant.weight = t.weight()
-	f.line.insertByAge(t)
-	q.schedules[c].enter(f)
+	if inFront {
+		q.front.insertByAge(t)
+		return
+	}
+	q.enter(t)
+	t.flow.line.insertByAge(t)
 }
 
 // serve takes out a ticket of the flow at index i of its class to be started.

@@ -42,7 +42,7 @@ type Ticket struct {
 	received   bool   // the attempt has shown a first byte
 	committed  bool
 
-	line       *line
+	flow       *flow // where it waits for its first start
 	prev, next *Ticket
 }
 
