@@ -3,6 +3,7 @@ package cache
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -96,6 +97,9 @@ func TestDisk_SurvivesAnUnfinishedWrite(t *testing.T) {
 	for size := len(whole); size >= 0; size -= 37 {
 		lay(t, cfg.Dir, map[string][]byte{segmentName(0): whole[:size]})
 		d := open(t, cfg)
+		if d.Size() != onDisk(t, cfg.Dir)-aside(t, cfg.Dir) {
+			t.Fatalf("%d bytes: %d counted, %d on disk", size, d.Size(), onDisk(t, cfg.Dir))
+		}
 		for n, end := range ends {
 			if right(t, d, n) != (int64(size) >= end) {
 				t.Fatalf("%d bytes: number %d, which ends at %d: there %t", size, n, end, int64(size) < end)
@@ -109,6 +113,18 @@ func TestDisk_SurvivesAnUnfinishedWrite(t *testing.T) {
 		}
 		d.Close()
 	}
+}
+
+func aside(t *testing.T, dir string) int64 {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(dir, "aside"))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }
 
 // The same while the store is open.

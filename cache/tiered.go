@@ -160,6 +160,12 @@ func (t *Tiered) write() bool {
 		return false
 	}
 	t.second.store(batch) // counts and tells what it cannot store
+	t.written(batch)
+	return true
+}
+
+// written takes batch out of what waits.
+func (t *Tiered) written(batch []result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, r := range batch {
@@ -171,7 +177,6 @@ func (t *Tiered) write() bool {
 			t.second.unindex(short(r.key))
 		}
 	}
-	return true
 }
 
 // take returns all that waits. It stays in pending, where it is found, until it

@@ -92,6 +92,22 @@ func TestTiered_FindsWhatIsOnItsWay(t *testing.T) {
 			t.Errorf("on disk: got %q, %t, want %q", got, ok, value)
 		}
 	}
+	// replaced, and then superseded by what cannot be stored, while it is being written
+	for value, there := range map[string]bool{"newer": true, string(make([]byte, 500<<10)): false} {
+		if err := s.Put(t.Context(), k, []byte("old"), "t", "m"); err != nil {
+			t.Fatal(err)
+		}
+		batch := s.take()
+		if err := s.Put(t.Context(), k, []byte(value), "t", "m"); (err == nil) != there {
+			t.Fatal(err)
+		}
+		s.second.store(batch)
+		s.written(batch)
+		s.flush()
+		if got, _, ok, _ := s.Get(t.Context(), k); ok != there || ok && string(got) != value {
+			t.Errorf("got %q, %t", got, ok)
+		}
+	}
 	if len(s.pending) != 0 || len(s.order) != 0 || s.bytes != 0 {
 		t.Errorf("%d, %d, %d still wait", len(s.pending), len(s.order), s.bytes)
 	}
@@ -107,6 +123,7 @@ func TestTiered_WritesWhatIsLeftWhenItStops(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	<-s.wake // it shall hear of the end alone
 	s.Run(ctx)
 	for n := range 20 {
 		if !right(t, s.second, n) {
