@@ -20,9 +20,9 @@ const configInterval = time.Second
 type reloads struct {
 	current atomic.Pointer[Config] // what is in force
 	broken  atomic.Pointer[error]  // why the file as it was last read is not; nil where it is
+	over    atomic.Bool            // the router stops, with what it has
 
 	mu   sync.Mutex
-	over bool              // guarded by mu; the router stops
 	read [sha256.Size]byte // guarded by mu; digest of the file when it was last read
 	seen [sha256.Size]byte // the same when it was last looked at; follow's alone
 
@@ -104,8 +104,8 @@ func (r *reloads) changed(path string) bool {
 func (r *rooms) Reload(ctx context.Context) (Report, error) {
 	r.reloads.mu.Lock()
 	defer r.reloads.mu.Unlock()
-	if r.reloads.over {
-		return Report{}, errStopping
+	if r.reloads.over.Load() {
+		return Report{}, errors.New("the router is stopping")
 	}
 	current := r.config()
 	next, err := r.reloads.again(current)
@@ -127,16 +127,6 @@ func (r *rooms) Reload(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	return report, nil
-}
-
-var errStopping = errors.New("the router is stopping")
-
-// end lets no reload happen any more, and ends the work that no request waits for.
-func (r *rooms) end() {
-	r.reloads.mu.Lock()
-	defer r.reloads.mu.Unlock()
-	r.reloads.over = true
-	r.service.Close(errStopping)
 }
 
 // again reads the file of a configuration once more.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -201,6 +202,9 @@ func TestReload_NamesWhatTakesARestartAndKeepsIt(t *testing.T) {
 }
 
 func TestReload_SettingsOfEveryRoomAreInForceAtOnce(t *testing.T) {
+	limit := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(limit)
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	h := newHouse(t, time.Hour)
 	h.edit("models:", "memory: {bodies: 16MiB}\ncache: {max_bytes: 0}\nlog: {level: debug}\nimages: {fetch: true}\nlimits: {routes: {chat: {requests_per_minute: 2}}}\nmodels:")
 	got := h.reload()
@@ -217,6 +221,9 @@ func TestReload_SettingsOfEveryRoomAreInForceAtOnce(t *testing.T) {
 	}
 	if got := h.metric("ocrmux_body_memory_limit_bytes"); got != "1.2582912e+07" { // three quarters, as images are fetched
 		t.Errorf("memory for bodies is %s", got)
+	}
+	if got := debug.SetMemoryLimit(-1); got != 82<<20 {
+		t.Errorf("GOMEMLIMIT is %d", got)
 	}
 	if got := h.metric("ocrmux_image_fetch_duration_seconds_count"); got != "0" {
 		t.Errorf("fetches: %q", got)
@@ -258,6 +265,31 @@ func TestReload_AStreamOutlivesThePoolThatServesIt(t *testing.T) {
 	if r := h.ask("page"); r.StatusCode != http.StatusOK || r.Header.Get("x-ocrmux-backend") != "gpu0" {
 		t.Errorf("a pool that is new again: %d from %q", r.StatusCode, r.Header.Get("x-ocrmux-backend"))
 	}
+	h.stop()
+}
+
+func TestReload_AStreamOutlivesItsBackendInAPoolThatStays(t *testing.T) {
+	h := newHouse(t, time.Hour)
+	_, gpu1 := standIn(t)
+	response, body := h.begin()
+	defer response.Body.Close()
+	h.edit("[{name: gpu0", "[{name: gpu1, url: "+gpu1+"}, {name: gpu0")
+	h.reload()
+	h.eventually("joined by the new backend", func() bool { return h.metric(`ocrmux_backend_up{backend="gpu1",pool="main"}`) == "1" })
+	if got := h.metric(`ocrmux_backend_up{backend="gpu0",pool="main"}`); got != "1" {
+		t.Errorf("the one that was there is up: %q", got)
+	}
+	h.rewrite(houseConfig("pools: {main: {backends: [{name: gpu1, url: "+gpu1+"}], health: {interval: 20ms}}}", ""))
+	if got, want := h.reload(), []string{"pools.main.backends"}; !reflect.DeepEqual(got.Changed, want) {
+		t.Errorf("changed %q", got.Changed)
+	}
+	if r := h.ask("page"); r.StatusCode != http.StatusOK || r.Header.Get("x-ocrmux-backend") != "gpu1" {
+		t.Errorf("a new request: %d from %q", r.StatusCode, r.Header.Get("x-ocrmux-backend"))
+	}
+	h.goOn(body)
+	h.eventually("gone with its last request", func() bool {
+		return h.metric(`ocrmux_backend_in_flight{backend="gpu0",pool="main"}`) == ""
+	})
 	h.stop()
 }
 
