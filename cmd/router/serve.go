@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ocrmux/auth"
-	"ocrmux/gateway"
 )
 
 // serve runs the router until it is told to stop.
@@ -58,6 +57,10 @@ func serve(args []string, stderr io.Writer) error {
 // with all that is in progress, then the loops below it, then the operators'
 // listener. A part that fails stops the rest in the same way. SIGHUP reloads.
 func (r *rooms) run(main, admin net.Listener, signals <-chan os.Signal) error {
+	operators, err := r.operators(r.config())
+	if err != nil {
+		return err
+	}
 	loops, stopLoops := context.WithCancel(context.Background())
 	defer stopLoops()
 	group, ctx := errgroup.WithContext(loops)
@@ -65,7 +68,6 @@ func (r *rooms) run(main, admin net.Listener, signals <-chan os.Signal) error {
 	group.Go(func() error { wait(); return nil })
 	group.Go(func() error { return r.gate.Run(ctx) })
 	group.Go(func() error { return r.ledger.Run(ctx) }) // to the end: what was asked last is written down too
-	operators := r.operators(r.config())
 	group.Go(func() error { return notClosed(operators.Serve(admin)) })
 	group.Go(func() error { return r.serve(main) })
 	group.Go(func() error {
@@ -82,7 +84,7 @@ func (r *rooms) run(main, admin net.Listener, signals <-chan os.Signal) error {
 		stopLoops()
 		return errors.Join(err, closeOperators(operators))
 	})
-	err := group.Wait()
+	err = group.Wait()
 	if err == nil {
 		r.log.Info("stopped")
 	}
@@ -113,19 +115,6 @@ func (r *rooms) serve(main net.Listener) error {
 		return r.gateway.Serve(main, r.certificate.config())
 	}
 	return r.gateway.Serve(main, nil)
-}
-
-func (r *rooms) operators(c *Config) *http.Server {
-	return &http.Server{
-		Handler: r.gateway.Admin(gateway.Admin{
-			Token:    string(c.Admin.TokenFile.value),
-			Loopback: loopback(c.Admin.Listen),
-			Gatherer: r.registry,
-		}),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-	}
 }
 
 // stop drains the gateway. A second signal, or the end of the time, cuts what
