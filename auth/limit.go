@@ -141,8 +141,13 @@ func (s *Standing) level(k kind) *Level {
 // note takes a store's answer into account.
 func (s *Standing) note(k kind, c limiter.Context, at time.Time) {
 	level := s.level(k)
-	if remaining := max(0, c.Remaining); level.Limit == 0 || remaining < level.Remaining {
-		*level = Level{Limit: c.Limit, Remaining: remaining, Reset: max(0, time.Unix(c.Reset, 0).Sub(at))}
+	remaining := max(0, c.Remaining)
+	if level.Limit != 0 && remaining >= level.Remaining {
+		return
+	}
+	*level = Level{Limit: c.Limit, Remaining: remaining}
+	if remaining < c.Limit {
+		level.Reset = max(0, time.Unix(c.Reset, 0).Sub(at))
 	}
 }
 
