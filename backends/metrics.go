@@ -50,7 +50,7 @@ func newMetrics(p *Pool) *metrics {
 			Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2, 4, 8, 15, 30, 60, 120, 300},
 		}, []string{"class"}),
 		gauges: gauges{
-			up:          prometheus.NewDesc("ocrmux_backend_up", "1 where the backend is healthy and gets new work, its breaker permitting.", []string{"backend"}, nil),
+			up:          prometheus.NewDesc("ocrmux_backend_up", "1 where the backend is healthy: it gets new work unless its breaker or a cordon keeps that away.", []string{"backend"}, nil),
 			cordoned:    prometheus.NewDesc("ocrmux_backend_cordoned", "1 where an operator keeps new work from the backend.", []string{"backend"}, nil),
 			inFlight:    prometheus.NewDesc("ocrmux_backend_in_flight", "Requests on the backend now.", []string{"backend"}, nil),
 			maxInFlight: prometheus.NewDesc("ocrmux_backend_in_flight_limit", "Requests on the backend at most.", []string{"backend"}, nil),
