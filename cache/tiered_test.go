@@ -92,8 +92,9 @@ func TestTiered_FindsWhatIsOnItsWay(t *testing.T) {
 			t.Errorf("on disk: got %q, %t, want %q", got, ok, value)
 		}
 	}
-	// replaced, and then superseded by what cannot be stored, while it is being written
-	for value, there := range map[string]bool{"newer": true, string(make([]byte, 500<<10)): false} {
+	// superseded by what cannot be stored, and replaced, while it is being written
+	for _, value := range []string{string(make([]byte, 500<<10)), "newer"} {
+		there := value == "newer"
 		if err := s.Put(t.Context(), k, []byte("old"), "t", "m"); err != nil {
 			t.Fatal(err)
 		}
