@@ -161,6 +161,52 @@ func TestReload_WhenTheFileHasChangedAndABrokenOneChangesNothing(t *testing.T) {
 	h.stop()
 }
 
+// operate sends a request with the operators' token.
+func (h *house) operate(method, path string) (status int, body string) {
+	h.t.Helper()
+	request, err := http.NewRequest(method, h.admin+path, nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer 0123456789abcdef0123456789abcdef")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func TestReload_ByTheOperatorsAPIIsAnsweredWithWhatCameOfIt(t *testing.T) {
+	h := newHouse(t, time.Hour)
+	h.edit("pool: main", "pool: main, aliases: [sheet]")
+	h.edit("http: {", "http: {listen: \"127.0.0.1:1\", ")
+	var report Report
+	status, body := h.operate("POST", "/admin/reload")
+	if err := json.Unmarshal([]byte(body), &report); err != nil || status != http.StatusOK {
+		t.Fatalf("got %d %s", status, body)
+	}
+	if want := (Report{Changed: []string{"models.page.aliases"}, Unchangeable: []string{"http.listen"}}); !reflect.DeepEqual(report, want) {
+		t.Errorf("got %s", body)
+	}
+	if status, body := h.operate("GET", "/admin/config"); status != http.StatusOK || !strings.Contains(body, `"sheet"`) || strings.Contains(body, "127.0.0.1:1\"") {
+		t.Errorf("in force: %d %s", status, body)
+	}
+	h.edit("pool: main, aliases: [sheet]", "pool: nowhere, alias: [sheet]")
+	h.edit("drain: 30s", "drain: 30")
+	status, body = h.operate("POST", "/admin/reload")
+	for _, want := range []string{`http.drain: \"30\" is not a duration`, "models.page.alias: unknown key"} {
+		if status != http.StatusBadRequest || strings.Count(body, want) != 2 { // in the message, and in the list
+			t.Errorf("%d, without %s: %s", status, want, body)
+		}
+	}
+	h.stop()
+}
+
 func TestReload_AFileThatIsGoneChangesNothing(t *testing.T) {
 	h := newHouse(t, 5*time.Millisecond)
 	if err := os.Rename(h.path, h.path+".away"); err != nil {
