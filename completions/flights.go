@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// expected is how near to the time its client announced a reader must leave
+	// nearby is how near to the time its client announced a reader must leave
 	// to be one whose client has lost patience and asks again, as SDKs do.
-	expected = time.Second
+	nearby = time.Second
 	// linger is how long a flight waits for such a client to come back.
 	linger = 10 * time.Second
 	// abandoned is how long a flight may still take that goes on for the cache alone.
@@ -38,17 +38,18 @@ type flights struct {
 // sharing is what a shared flight has beside its record. flights.mu, which is
 // taken before flight.mu, guards what is not constant.
 type sharing struct {
-	key     [32]byte
-	request *Request      // the opener's, which stays as it is until the end
-	urgent  chan struct{} // closed when a reader of the higher class joins; nil where none is higher
+	key    [32]byte
+	finish bool          // Request.Finish of its opener
+	urgent chan struct{} // closed when a reader of the higher class joins; nil where none is higher
 
 	aboard    int         // readers
 	hurried   bool        // urgent is closed
 	displaced bool        // a fresh run has taken its place: its answer is not the newest
 	arrived   bool        // its answer is complete and on its way into the cache
 	landed    bool        // nobody can join it any more
-	until     time.Time   // how long it stays for a client that is expected back
-	timer     *time.Timer // until it is ended, while it has no reader
+	expected  time.Time   // until when a client is expected back
+	ends      time.Time   // when it is ended, where it has no reader till then
+	timer     *time.Timer // which does that
 }
 
 func newFlights() *flights {
@@ -64,37 +65,34 @@ func (t *flights) board(ctx context.Context, key [32]byte, r *Request, waits boo
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.byKey[key]
-	if f != nil && r.Control != NoCache {
-		st := &Stream{cache: Joined, waits: waits, done: ctx.Done()}
-		st.init(ctx, r)
-		t.join(f, st)
-		return st
+	st := &Stream{cache: Joined}
+	if f == nil || r.Control == NoCache {
+		if f != nil {
+			f.shared.displaced = true
+		}
+		f = newFlight(r)
+		f.shared = &sharing{key: key, finish: r.Finish}
+		if r.Batch {
+			f.shared.urgent = make(chan struct{})
+		}
+		t.byKey[key] = f
+		st = &f.first
+		st.cache = Miss
 	}
-	if f != nil {
-		f.shared.displaced = true
-	}
-	f = newFlight(r)
-	f.shared = &sharing{key: key, request: r}
-	if r.Batch {
-		f.shared.urgent = make(chan struct{})
-	}
-	st := &f.first
-	st.cache, st.waits, st.done = Miss, waits, ctx.Done()
 	st.init(ctx, r)
-	t.join(f, st)
-	t.byKey[key] = f
+	st.flights, st.waits, st.done = t, waits, ctx.Done()
+	t.join(f, st, r.Batch)
 	return st
 }
 
 // join adds a reader. t.mu is held.
-func (t *flights) join(f *flight, st *Stream) {
+func (t *flights) join(f *flight, st *Stream, batch bool) {
 	s := f.shared
 	s.aboard++
 	if s.timer != nil {
 		s.timer.Stop()
-		s.timer = nil
 	}
-	if s.urgent != nil && !st.request.Batch && !s.hurried {
+	if s.urgent != nil && !batch && !s.hurried {
 		s.hurried = true
 		close(s.urgent)
 	}
@@ -109,30 +107,30 @@ func (t *flights) leave(st *Stream, cause error) {
 	t.mu.Lock()
 	now := time.Now()
 	if st.expectedBack(now) {
-		s.until = now.Add(linger)
+		s.expected = now.Add(linger)
 	}
 	s.aboard--
 	last := s.aboard == 0 && !s.arrived && !s.landed
 	if last {
 		if wait := t.remaining(f, now); wait > 0 {
-			last, s.timer = false, time.AfterFunc(wait, func() { t.expire(f) })
+			last, s.ends = false, now.Add(wait)
+			s.timer = time.AfterFunc(wait, func() { t.expire(f) })
 		} else {
 			t.drop(f)
 			f.cancel(cause)
 		}
 	}
 	t.mu.Unlock()
-	if last || st.opened && st.request.Account == nil {
+	if last || st.opened && !st.accounted {
 		<-f.over
 	}
-	f.remove(st)
 }
 
 // remaining is how long f may go on without a reader: for a client that is
 // expected back, or for the cache, which is worth no slot that it has not got yet.
 func (t *flights) remaining(f *flight, now time.Time) time.Duration {
-	wait := f.shared.until.Sub(now)
-	if f.shared.request.Finish && f.underway() {
+	wait := f.shared.expected.Sub(now)
+	if f.shared.finish && f.underway() {
 		wait = max(wait, abandoned)
 	}
 	return wait
@@ -142,7 +140,7 @@ func (t *flights) remaining(f *flight, now time.Time) time.Duration {
 func (t *flights) expire(f *flight) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s := f.shared; s.aboard > 0 || s.arrived || s.landed || s.timer == nil {
+	if s := f.shared; s.aboard > 0 || s.arrived || s.landed || time.Now().Before(s.ends) {
 		return
 	}
 	t.drop(f)
@@ -177,7 +175,6 @@ func (t *flights) drop(f *flight) {
 	s.landed = true
 	if s.timer != nil {
 		s.timer.Stop()
-		s.timer = nil
 	}
 	if t.byKey[s.key] == f {
 		delete(t.byKey, s.key)

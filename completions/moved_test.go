@@ -1,8 +1,11 @@
 package completions_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"log/slog"
 	"net"
@@ -115,5 +118,37 @@ func TestSeveralAnswers_AreGivenByABackendThatIsAsStrictAsVLLM(t *testing.T) {
 	a, err := s.Whole(t.Context(), client(t, s, `{"model":"`+model+`","n":2,"messages":[{"role":"user","content":"x"}]}`))
 	if err != nil || strings.Count(string(a.JSON), `"finish_reason":"stop"`) != 2 {
 		t.Errorf("%v: %s", err, a.JSON)
+	}
+}
+
+func TestFlight_IsMovedForAllItsReadersUntilOneHasSeenIt(t *testing.T) {
+	_, p, sims := stand(t)
+	s := service(t, p, new(memory))
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, image.NewGray(image.Rect(0, 0, 64, 64))); err != nil {
+		t.Fatal(err)
+	}
+	asked := chat(picture.String(), "Free OCR.", `,"stream":true`)
+	st, hung := silence(t, sims, func() *completions.Stream { return s.Stream(t.Context(), client(t, s, asked)) })
+	whole := make(chan *completions.Answer)
+	go func() {
+		a, err := s.Whole(t.Context(), upload(s, picture.String(), "Free OCR."))
+		if err != nil {
+			t.Error(err)
+		}
+		whole <- a
+	}()
+	eventually(t, "the work is moved", func() bool { return p.Status().Backends[hung].InFlight == 0 })
+	got, err := read(st)
+	receipt, finish := st.Close(nil)
+	text, _ := textOf(t, got)
+	if err != io.EOF || !strings.HasSuffix(got, "data: [DONE]\n\n") || strings.Count(got, `"role"`) != 1 || finish != "stop" {
+		t.Errorf("%v: %q", err, got)
+	}
+	if receipt.Attempts != 2 || receipt.Backend != fmt.Sprintf("gpu%d", 1-hung) || receipt.Busy == 0 {
+		t.Errorf("got %+v", receipt)
+	}
+	if a := <-whole; a.Text != text || a.Cache == completions.Miss || a.Receipt.Busy != 0 {
+		t.Errorf("got %+v for %q", a, text)
 	}
 }

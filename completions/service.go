@@ -139,18 +139,17 @@ func (s *Service) Stream(ctx context.Context, r *Request) *Stream {
 // there is one.
 func (s *Service) board(ctx context.Context, key [32]byte, r *Request, waits bool) *Stream {
 	st := s.flights.board(ctx, key, r, waits)
-	st.flights = s.flights
 	if st.opened {
-		s.launch(ctx, st.flight)
+		s.launch(ctx, st.flight, r)
 	}
 	return st
 }
 
 // launch answers a new flight from the cache, or sends it to a backend.
-func (s *Service) launch(ctx context.Context, f *flight) {
+func (s *Service) launch(ctx context.Context, f *flight, r *Request) {
 	var remembered *Answer
 	err := s.catch(func() error {
-		if f.shared.request.Control != NoCache {
+		if r.Control != NoCache {
 			remembered = s.recall(ctx, f.shared.key)
 		}
 		return nil
@@ -166,16 +165,15 @@ func (s *Service) launch(ctx context.Context, f *flight) {
 	}
 	go func() {
 		defer s.flights.pumps.Done()
-		s.fly(work, f)
+		s.fly(work, f, *r)
 	}()
 }
 
 // fly brings a shared flight to its end. What it leaves behind is in the cache
 // before it is no longer among the flights, and it is not among them any more
 // when somebody learns that it has failed.
-func (s *Service) fly(ctx context.Context, f *flight) {
+func (s *Service) fly(ctx context.Context, f *flight, r Request) {
 	defer f.cancel(nil)
-	r := *f.shared.request
 	r.flight, r.QueueFor = f, unbounded
 	receipt, err := s.pump(ctx, &r, f)
 	var answer *Answer

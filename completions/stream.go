@@ -25,15 +25,18 @@ var errReaderGone = errors.New("the reader left")
 // The reader must call Close, which ends the work where nobody else needs it.
 // Its methods are for one goroutine.
 type Stream struct {
-	flight  *flight
-	flights *flights // nil for a flight of one's own
-	request *Request
-	ctx     context.Context
-	asked   time.Time
-	usage   bool // the client asked for the usage chunk itself
-	waits   bool // for the end: events do not wake it
-	opened  bool // it opened the flight, which is for it to pay
-	cache   CacheState
+	flight    *flight
+	flights   *flights // nil for a flight of one's own
+	ctx       context.Context
+	asked     time.Time
+	patience  time.Duration // for a slot, at a time
+	announced time.Duration // Request.Announced
+	model     string        // as the client calls it; "" for a page
+	usage     bool          // the client asked for the usage chunk itself
+	waits     bool          // for the end: events do not wake it
+	opened    bool          // it opened the flight, which is for it to pay
+	accounted bool          // there is a Request.Account
+	cache     CacheState
 
 	wake chan struct{}   // holds a token when there may be something new
 	done <-chan struct{} // of ctx; nil where ending the flight itself is enough
@@ -54,11 +57,15 @@ type Stream struct {
 	finish  string
 }
 
-// init fills in what every reader has.
+// init fills in what is the reader's own. The request itself is left to the
+// pump, so that its image is not held by readers who come late and stay long.
 func (st *Stream) init(ctx context.Context, r *Request) {
-	st.request, st.ctx, st.asked = r, ctx, time.Now()
+	st.ctx, st.asked = ctx, time.Now()
+	st.patience, st.announced, st.accounted = max(r.QueueFor, leastPatience), r.Announced, r.Account != nil
 	st.wake = make(chan struct{}, 1)
-	st.usage = r.Client != nil && (r.Client.IncludeUsage || r.Dialect == compat.Responses)
+	if r.Client != nil {
+		st.model, st.usage = r.Client.Model, r.Client.IncludeUsage || r.Dialect == compat.Responses
+	}
 }
 
 func (st *Stream) signal() {
@@ -145,7 +152,7 @@ func (st *Stream) verdict() error {
 	if f.waiting.After(since) {
 		since = f.waiting
 	}
-	left := max(st.request.QueueFor, leastPatience) - time.Since(since)
+	left := st.patience - time.Since(since)
 	switch {
 	case left <= 0:
 		return backends.ErrBusy
@@ -188,7 +195,7 @@ func (st *Stream) whole() (*Answer, error) {
 	if st.opened {
 		a.Away = a.Receipt.Queue + a.Receipt.Busy
 	}
-	if err == nil && st.request.Client != nil {
+	if err == nil && st.model != "" {
 		a.JSON = compat.AppendChat(make([]byte, 0, len(a.Text)+len(a.Text)/8+512), st.rendered(a))
 	}
 	return a, err
@@ -215,7 +222,7 @@ func (st *Stream) landed() error {
 // flight.mu is held.
 func (st *Stream) rendered(a *Answer) compat.Answer {
 	out := compat.Answer{
-		ID: st.flight.id, Created: st.flight.created, Model: st.request.Client.Model,
+		ID: st.flight.id, Created: st.flight.created, Model: st.model,
 		Text: a.Text, Finish: a.Finish, Usage: a.Usage,
 	}
 	if a.Cache == Hit {
@@ -230,8 +237,8 @@ func (st *Stream) rendered(a *Answer) compat.Answer {
 // expectedBack reports whether a client that leaves now has lost patience, and
 // may be about to ask again.
 func (st *Stream) expectedBack(now time.Time) bool {
-	over := now.Sub(st.asked) - st.request.Announced
-	return st.request.Announced > 0 && over.Abs() <= expected
+	over := now.Sub(st.asked) - st.announced
+	return st.announced > 0 && over.Abs() <= nearby
 }
 
 // Start says which backend the answer comes from; zero until there is one.
@@ -308,10 +315,10 @@ func (st *Stream) Close(cause error) (backends.Receipt, string) {
 	}
 	if st.flights != nil {
 		st.flights.leave(st, cause)
-		return st.receipt, st.finish
+	} else {
+		st.flight.cancel(cause)
+		<-st.flight.over
 	}
-	st.flight.cancel(cause)
-	<-st.flight.over
 	st.flight.remove(st)
 	return st.receipt, st.finish
 }
