@@ -3,6 +3,7 @@ package cache
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -215,7 +216,7 @@ func victim(dir string) {
 	for {
 		if random.IntN(50) == 0 {
 			fmt.Println("deleting odd")
-			if _, err := d.Delete(nil, "odd", ""); err != nil {
+			if _, err := d.Delete(context.Background(), "odd", ""); err != nil {
 				panic(err)
 			}
 			fmt.Println("deleted odd")

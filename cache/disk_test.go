@@ -54,9 +54,9 @@ func open(t *testing.T, cfg DiskConfig) *Disk {
 // that of another number.
 func numbered(n int) (k Key, value []byte) {
 	random := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), 99})
-	random.Read(k[:])
+	_, _ = random.Read(k[:]) // never fails
 	value = make([]byte, random.Uint64()%4000)
-	random.Read(value)
+	_, _ = random.Read(value)
 	return k, value
 }
 

@@ -31,10 +31,10 @@ func TestLRU_CountsWhatHappens(t *testing.T) {
 		}
 	}
 	_ = c.Put(t.Context(), Key{100}, make([]byte, 101), "t", "m") // too large
-	c.Get(t.Context(), Key{1})
-	c.Get(t.Context(), Key{0}) // evicted
+	_, _, _, _ = c.Get(t.Context(), Key{1})
+	_, _, _, _ = c.Get(t.Context(), Key{0}) // evicted
 	c.Corrupt(Key{2}, 0)
-	c.Get(t.Context(), Key{2})
+	_, _, _, _ = c.Get(t.Context(), Key{2})
 	for _, m := range []struct {
 		name string
 		got  prometheus.Collector

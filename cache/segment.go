@@ -48,8 +48,7 @@ func createSegment(path string, id uint32) (*segment, error) {
 	check := sha256.Sum256(first)
 	first = append(first, check[:16]...)
 	if _, err := f.Write(append(first, make([]byte, block-len(first))...)); err != nil {
-		s.remove()
-		return nil, err
+		return nil, errors.Join(err, s.remove())
 	}
 	return s, nil
 }

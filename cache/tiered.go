@@ -159,7 +159,7 @@ func (t *Tiered) write() bool {
 	if len(batch) == 0 {
 		return false
 	}
-	t.second.store(batch) // counts and tells what it cannot store
+	_ = t.second.store(batch) // counts and tells what it cannot store
 	t.written(batch)
 	return true
 }

@@ -102,7 +102,9 @@ func TestTiered_FindsWhatIsOnItsWay(t *testing.T) {
 		if err := s.Put(t.Context(), k, []byte(value), "t", "m"); (err == nil) != there {
 			t.Fatal(err)
 		}
-		s.second.store(batch)
+		if err := s.second.store(batch); err != nil {
+			t.Fatal(err)
+		}
 		s.written(batch)
 		s.flush()
 		if got, _, ok, _ := s.Get(t.Context(), k); ok != there || ok && string(got) != value {
@@ -207,7 +209,7 @@ func TestTiered_StaysWithWhatWasPutLast(t *testing.T) {
 		s.forgetMemory()
 		var readers sync.WaitGroup
 		for range 4 {
-			readers.Go(func() { s.Get(t.Context(), k) })
+			readers.Go(func() { _, _, _, _ = s.Get(t.Context(), k) })
 		}
 		if err := s.Put(t.Context(), k, []byte("new"), "t", "m"); err != nil {
 			t.Fatal(err)
@@ -232,7 +234,7 @@ func TestTiered_StaysWithoutWhatWasDeleted(t *testing.T) {
 		s.forgetMemory()
 		var readers sync.WaitGroup
 		for range 4 {
-			readers.Go(func() { s.Get(t.Context(), k) })
+			readers.Go(func() { _, _, _, _ = s.Get(t.Context(), k) })
 		}
 		if _, err := s.Delete(t.Context(), "t", ""); err != nil {
 			t.Fatal(err)
