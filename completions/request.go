@@ -19,6 +19,7 @@ type Request struct {
 	Share    string // the group of tenants that share answers with each other; "" for none
 	Batch    bool   // of the lower priority class
 	Weight   float64
+	Cost     float64       // tokens that the answer will probably have; 0: unknown
 	QueueFor time.Duration // longest wait for a slot
 	Control  Control       // what the caller says of the cache
 

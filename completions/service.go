@@ -231,6 +231,7 @@ func (s *Service) outgoing(r *Request, pool Pool, stream bool) *backends.Request
 		Tenant:   r.Tenant,
 		Class:    class,
 		Weight:   r.Weight,
+		Cost:     r.Cost,
 		QueueFor: r.QueueFor,
 	}
 	if r.flight != nil {

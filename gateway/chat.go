@@ -74,7 +74,7 @@ func (s *Server) request(x *exchange, m *completions.Model) *completions.Request
 	t := x.identity.Tenant
 	return &completions.Request{
 		Model: m, Tenant: t.Name, Share: t.CacheGroup, Batch: t.Class == auth.ClassBatch, Weight: t.Weight,
-		Finish: t.FinishAbandoned, Account: x.accountLater,
+		Cost: float64(x.identity.Expects(1, 0)), Finish: t.FinishAbandoned, Account: x.accountLater,
 	}
 }
 

@@ -131,7 +131,7 @@ func neverExceedsItsBudget(t *testing.T, h Harness) {
 		if got := h.Size(s); got > budget {
 			t.Fatalf("%d bytes in a budget of %d", got, budget)
 		}
-		s.Get(t.Context(), key(random.IntN(200)))
+		_, _, _, _ = s.Get(t.Context(), key(random.IntN(200)))
 		var held int64
 		if random.IntN(50) == 0 {
 			for i := range 200 {

@@ -18,7 +18,7 @@ func check(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := build(c, "", slog.New(slog.DiscardHandler), new(slog.LevelVar)); err != nil {
+	if _, err := build(c, durable{}, slog.New(slog.DiscardHandler), new(slog.LevelVar)); err != nil {
 		return err
 	}
 	for _, warning := range warnings(c) {

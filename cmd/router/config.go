@@ -114,8 +114,11 @@ type Memory struct {
 
 // Cache is the store of results.
 type Cache struct {
-	MaxBytes Size          `yaml:"max_bytes" min:"0"`
-	TTL      time.Duration `yaml:"ttl" min:"0s"`
+	MaxBytes  Size          `yaml:"max_bytes" min:"0"`
+	TTL       time.Duration `yaml:"ttl" min:"0s"`
+	Charge    Share         `yaml:"charge"`
+	Dir       string        `yaml:"dir" change:"restart"`
+	DiskBytes Size          `yaml:"disk_bytes" min:"1MiB" change:"restart"`
 }
 
 // OpenAI bounds the routes under /v1.
@@ -225,7 +228,7 @@ func defaults() *Config {
 		Log:    Log{Level: "info", Format: "json"},
 		Keys:   Keys{File: "keys.yaml"},
 		Memory: Memory{Bodies: Size(g.BodiesBytes)},
-		Cache:  Cache{MaxBytes: 256 << 20, TTL: 24 * time.Hour},
+		Cache:  Cache{MaxBytes: 256 << 20, TTL: 24 * time.Hour, DiskBytes: 4 << 30},
 		OpenAI: OpenAI{
 			MaxBody:       Size(g.OpenAI.MaxBody),
 			MaxN:          g.OpenAI.MaxN,

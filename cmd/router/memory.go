@@ -9,7 +9,7 @@ import (
 // it collects garbage early enough when they are spent and rarely when they
 // are not.
 //
-//	GOMEMLIMIT = 64 MiB + 9/8 * (memory.bodies + cache.max_bytes)
+//	GOMEMLIMIT = 64 MiB + 9/8 * (memory.bodies + cache.max_bytes + the index of cache.dir)
 //
 // 64 MiB is for what no budget counts: stacks, connections' buffers, tables and
 // metrics. The eighth is garbage that may lie around while both budgets are
@@ -29,6 +29,9 @@ const (
 
 func memoryLimit(c *Config) int64 {
 	budgets := int64(c.Memory.Bodies) + int64(c.Cache.MaxBytes)
+	if c.durable().cache != "" {
+		budgets += min(int64(c.Cache.DiskBytes)>>6, 112<<20) // the index of what is on disk
+	}
 	return memoryBase + budgets + budgets/8
 }
 

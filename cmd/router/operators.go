@@ -38,7 +38,7 @@ func (r *rooms) operators(c *Config) (*http.Server, error) {
 			Pools:   func() []*backends.Pool { return inOrder(r.fleet.of(r.config())) },
 			Reload:  func(ctx context.Context) (any, error) { return r.Reload(ctx) },
 			Config:  func() (json.RawMessage, error) { return configJSON(r.config()) },
-			Cache:   r.cache,
+			Cache:   r.results.store,
 		},
 	)
 	return &http.Server{

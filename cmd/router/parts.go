@@ -43,12 +43,18 @@ func (c *Config) fetch() fetch.Config {
 	return out
 }
 
-// journal is the path of the journal of what is used; "" where there is none.
-func (c *Config) journal() string {
-	if c.Usage.Journal == "" {
-		return ""
+// durable are the places where a running router keeps what shall outlast it,
+// each with a lock on it; "" is none.
+type durable struct{ journal, cache string }
+
+func (c *Config) durable() (d durable) {
+	if c.Usage.Journal != "" {
+		d.journal = c.file(c.Usage.Journal)
 	}
-	return c.file(c.Usage.Journal)
+	if c.Cache.Dir != "" && c.Cache.MaxBytes > 0 {
+		d.cache = c.file(c.Cache.Dir)
+	}
+	return d
 }
 
 // gateway is the gateway's part of the configuration.
@@ -59,6 +65,7 @@ func (c *Config) gateway() gateway.Config {
 	}
 	out := gateway.Config{
 		BodiesBytes: int64(c.Memory.Bodies),
+		CacheCharge: float64(c.Cache.Charge),
 		OpenAI: gateway.OpenAI{
 			MaxBody:   int64(c.OpenAI.MaxBody),
 			Timeout:   c.OpenAI.Timeout,

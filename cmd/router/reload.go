@@ -181,12 +181,12 @@ func (r *rooms) change(ctx context.Context, next *Config, report Report) error {
 		looks.Go(func() { p.settle(ctx) })
 	}
 	looks.Wait()
-	service, err := newService(next, r.fleet, r.cache, r.log)
+	service, err := newService(next, r.fleet, r.results, r.log)
 	if err != nil {
 		return err
 	}
 	r.level.Set(next.Log.level())
-	r.cache.Resize(int64(next.Cache.MaxBytes), next.Cache.TTL)
+	r.results.resize(next)
 	r.gate.SetCeilings(next.ceilings())
 	r.service, service = service, r.service
 	ended := r.gateway.Apply(next.gateway(), r.service, inOrder(r.fleet.of(next)), r.images.fetcher(next))

@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"ocrmux/auth"
-	"ocrmux/cache"
 	"ocrmux/completions"
 	"ocrmux/fetch"
 	"ocrmux/gateway"
@@ -27,7 +26,7 @@ type rooms struct {
 	gate        *auth.Gate
 	ledger      *usage.Ledger
 	fleet       *fleet
-	cache       *cache.LRU           // also where it may hold nothing
+	results     *results
 	service     *completions.Service // guarded by reloads.mu
 	images      images
 	gateway     *gateway.Server
@@ -37,23 +36,24 @@ type rooms struct {
 }
 
 // build is where everything meets. It opens no listener and starts no loop. What
-// was used is read from the journal, of which a running router holds the lock; ""
-// is none.
-func build(c *Config, journal string, log *slog.Logger, level *slog.LevelVar) (*rooms, error) {
+// outlasts a router is taken up again.
+func build(c *Config, kept durable, log *slog.Logger, level *slog.LevelVar) (*rooms, error) {
 	registry := newRegistry()
 	r := &rooms{
 		log:      log,
 		level:    level,
 		registry: registry,
 		fleet:    newFleet(log, registry),
-		cache:    cache.New(cache.Config{MaxBytes: int64(c.Cache.MaxBytes), TTL: c.Cache.TTL}, registry),
 		images:   images{registry: registry},
 		reloads:  newReloads(c, registry),
 		interval: configInterval,
 	}
 	var err error
-	if r.ledger, err = usage.Open(usage.Config{Path: journal}, usage.Deps{Log: log, Registerer: registry}); err != nil {
+	if r.ledger, err = usage.Open(usage.Config{Path: kept.journal}, usage.Deps{Log: log, Registerer: registry}); err != nil {
 		return nil, fmt.Errorf("usage: %w", err)
+	}
+	if r.results, err = newResults(c, kept.cache, log, registry); err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
 	}
 	if r.gate, err = auth.New(
 		auth.Config{KeyFile: c.file(c.Keys.File), Pepper: []byte(c.Keys.PepperFile.value)},
@@ -65,7 +65,7 @@ func build(c *Config, journal string, log *slog.Logger, level *slog.LevelVar) (*
 	if _, err := r.fleet.update(c); err != nil {
 		return nil, err
 	}
-	r.service, err = newService(c, r.fleet, r.cache, log)
+	r.service, err = newService(c, r.fleet, r.results, log)
 	if err != nil {
 		return nil, err
 	}
@@ -93,13 +93,15 @@ func rehearse(c *Config) error {
 	if _, err := f.update(c); err != nil {
 		return err
 	}
-	_, err := newService(c, f, nil, log)
+	_, err := newService(c, f, new(results), log)
 	return err
 }
 
 // newService joins the models to the pools and the cache.
-func newService(c *Config, f *fleet, store *cache.LRU, log *slog.Logger) (*completions.Service, error) {
-	deps := completions.Deps{Pools: map[string]completions.Pool{}, Fallback: map[string]string{}, Log: log}
+func newService(c *Config, f *fleet, found *results, log *slog.Logger) (*completions.Service, error) {
+	deps := completions.Deps{
+		Pools: map[string]completions.Pool{}, Fallback: map[string]string{}, Digest: found.digest, Log: log,
+	}
 	for name, pool := range f.of(c) {
 		deps.Pools[name] = pool
 		if fallback := c.Pools[name].Fallback; fallback != "" {
@@ -107,7 +109,7 @@ func newService(c *Config, f *fleet, store *cache.LRU, log *slog.Logger) (*compl
 		}
 	}
 	if c.Cache.MaxBytes > 0 {
-		deps.Cache = store
+		deps.Cache = found.store
 	}
 	return completions.New(c.completions(), deps)
 }

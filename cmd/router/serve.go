@@ -28,7 +28,7 @@ func serve(args []string, stderr io.Writer) error {
 	}
 	log, level := newLogger(c.Log, stderr)
 	boundMemory(c, os.LookupEnv, log)
-	r, err := build(c, c.journal(), log, level)
+	r, err := build(c, c.durable(), log, level)
 	if err != nil {
 		return err
 	}
@@ -68,6 +68,7 @@ func (r *rooms) run(main, admin net.Listener, signals <-chan os.Signal) error {
 	group.Go(func() error { wait(); return nil })
 	group.Go(func() error { return r.gate.Run(ctx) })
 	group.Go(func() error { return r.ledger.Run(ctx) }) // to the end: what was asked last is written down too
+	group.Go(func() error { return r.results.run(ctx) })
 	group.Go(func() error { return notClosed(operators.Serve(admin)) })
 	group.Go(func() error { return r.serve(main) })
 	group.Go(func() error {

@@ -79,7 +79,7 @@ func newHouse(t *testing.T, interval time.Duration) *house {
 		t.Fatal(err)
 	}
 	log, level := newLogger(c.Log, h.log)
-	if h.rooms, err = build(c, c.journal(), log, level); err != nil {
+	if h.rooms, err = build(c, c.durable(), log, level); err != nil {
 		t.Fatal(err)
 	}
 	h.rooms.interval = interval
@@ -379,7 +379,7 @@ func TestProductionExample_IsInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := build(c, "", slog.New(slog.DiscardHandler), new(slog.LevelVar)); err != nil {
+	if _, err := build(c, durable{}, slog.New(slog.DiscardHandler), new(slog.LevelVar)); err != nil {
 		t.Fatal(err)
 	}
 	if got := warnings(c); len(got) > 0 {

@@ -50,6 +50,38 @@ func (s Size) MarshalText() ([]byte, error) {
 	return []byte("0"), nil
 }
 
+// Share is a part of something, written as full, free or a number between 0 and 1.
+type Share float64
+
+// UnmarshalText reads a share.
+func (s *Share) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "full":
+		*s = 1
+		return nil
+	case "free":
+		*s = 0
+		return nil
+	}
+	share, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || !(share >= 0 && share <= 1) { // NaN is neither
+		return errors.New("is not full, free or a number from 0 to 1")
+	}
+	*s = Share(share)
+	return nil
+}
+
+// MarshalText writes a share as it is read.
+func (s Share) MarshalText() ([]byte, error) {
+	switch s {
+	case 0:
+		return []byte("free"), nil
+	case 1:
+		return []byte("full"), nil
+	}
+	return strconv.AppendFloat(nil, float64(s), 'g', -1, 64), nil
+}
+
 // Secret is a value that is never shown.
 type Secret string
 
