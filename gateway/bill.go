@@ -144,7 +144,7 @@ func (x *exchange) accountLater(r backends.Receipt) {
 }
 
 func (x *exchange) who() usage.Who {
-	return usage.Who{Tenant: x.identity.Tenant.Name, Key: x.identity.KeyID, Model: x.model, Route: x.route}
+	return usage.Who{Tenant: x.identity.Tenant.Name, Key: x.identity.KeyID, Model: x.model, Route: routeOf(x)}
 }
 
 // pay settles with the tenant's limits and writes down what was used. It is the
@@ -167,8 +167,8 @@ func (x *exchange) pay() {
 	switch {
 	case x.refused:
 		counts = usage.Counts{Refused: refusal(x.err)}
-	case x.receipt.Attempts == 0 && x.status >= 500:
-		x.lease.Refund() // nothing was attempted for it
+	case x.untried():
+		x.lease.Refund()
 		counts.Requests = 0
 	}
 	x.lease.Settle(b.took.Add(b.set))
@@ -176,6 +176,13 @@ func (x *exchange) pay() {
 		x.identity.Learn(b.took.Generated / b.answers)
 	}
 	x.s.ledger.Record(x.who(), counts)
+}
+
+// untried reports whether nothing was attempted for the request, by no fault of
+// its sender. A batch says so with a 200 whose every item has failed.
+func (x *exchange) untried() bool {
+	failed := x.status >= 500 || x.status == 200 && x.bill.asked.Images > 0 && x.bill.took.Images == 0
+	return failed && x.receipt.Attempts == 0
 }
 
 // refusal counts a request that a limit refused.

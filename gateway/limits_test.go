@@ -144,6 +144,19 @@ func TestLimits_GiveBackWhatFailedOnOurSide(t *testing.T) {
 	}
 }
 
+func TestLimits_ABatchThatNothingWasTriedForIsRefunded(t *testing.T) {
+	w := newWorld(t, setup{noBackend: true, keys: limitedKeys})
+	for range 3 {
+		if r := w.batch(w.key, 2); r.status != 200 {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+	}
+	r := w.do("GET", "/v1/models", "", nil, "Authorization", "Bearer "+w.key)
+	if requests, images := r.header.Get("X-Ratelimit-Remaining-Requests"), r.header.Get("X-Ratelimit-Remaining-Images"); requests != "99" || images != "8" {
+		t.Errorf("%s requests and %s images remain", requests, images)
+	}
+}
+
 func TestUsage_EqualsWhatTheBackendsCounted(t *testing.T) {
 	w := newWorld(t, setup{sims: 2, keys: limitedKeys, others: []string{"many"}})
 	key := w.keys["many"]

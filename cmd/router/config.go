@@ -118,7 +118,7 @@ type Cache struct {
 	TTL       time.Duration `yaml:"ttl" min:"0s"`
 	Charge    Share         `yaml:"charge"`
 	Dir       string        `yaml:"dir" change:"restart"`
-	DiskBytes Size          `yaml:"disk_bytes" min:"1MiB" change:"restart"`
+	DiskBytes Size          `yaml:"disk_bytes" min:"1MiB"`
 }
 
 // OpenAI bounds the routes under /v1.

@@ -30,7 +30,7 @@ const (
 func memoryLimit(c *Config) int64 {
 	budgets := int64(c.Memory.Bodies) + int64(c.Cache.MaxBytes)
 	if c.durable().cache != "" {
-		budgets += min(int64(c.Cache.DiskBytes)>>6, 112<<20) // the index of what is on disk
+		budgets += min(int64(c.Cache.DiskBytes)>>6, 112<<20) + 16<<20 // the index of what is on disk, and what is on its way there
 	}
 	return memoryBase + budgets + budgets/8
 }

@@ -186,7 +186,9 @@ func (r *rooms) change(ctx context.Context, next *Config, report Report) error {
 		return err
 	}
 	r.level.Set(next.Log.level())
-	r.results.resize(next)
+	if err := r.results.resize(next); err != nil {
+		r.log.Warn("the cache's directory could not be made smaller", "error", err)
+	}
 	r.gate.SetCeilings(next.ceilings())
 	r.service, service = service, r.service
 	ended := r.gateway.Apply(next.gateway(), r.service, inOrder(r.fleet.of(next)), r.images.fetcher(next))

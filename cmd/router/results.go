@@ -53,6 +53,11 @@ func (r *results) run(ctx context.Context) error {
 	return r.tiered.Close()
 }
 
-func (r *results) resize(c *Config) {
+// resize puts changed bounds in force.
+func (r *results) resize(c *Config) error {
+	if r.tiered != nil {
+		return r.tiered.Resize(int64(c.Cache.MaxBytes), int64(c.Cache.DiskBytes), c.Cache.TTL)
+	}
 	r.memory.Resize(int64(c.Cache.MaxBytes), c.Cache.TTL)
+	return nil
 }
