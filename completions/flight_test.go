@@ -360,6 +360,37 @@ func TestFlight_LingersForAClientThatIsExpectedBack(t *testing.T) {
 	}
 }
 
+// The timer that ends a lingering flight rings just when a client is back, and
+// perhaps gone again: whoever comes first, what was joined goes on.
+func TestFlight_IsNotEndedByATimerThatCameTooLate(t *testing.T) {
+	joined := 0
+	for range 200 {
+		p := slow(30, 0)
+		within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
+			leave := func() completions.CacheState {
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				r := accounted(page(s), nil)
+				r.Announced = time.Millisecond // it is expected back
+				a, _ := s.Whole(ctx, r)
+				return a.Cache
+			}
+			leave()
+			time.Sleep(10 * time.Second)
+			if leave() != completions.Joined {
+				time.Sleep(time.Minute)
+				return // the timer came first
+			}
+			joined++
+			time.Sleep(5 * time.Second)
+			if a, err := s.Whole(t.Context(), page(s)); err != nil || a.Cache != completions.Joined || p.times() != 1 {
+				t.Errorf("%+v, %v, %d runs", a, err, p.times())
+			}
+		})
+	}
+	t.Log(joined, "joined")
+}
+
 func TestFlight_TellsEveryReaderTheSameFailure(t *testing.T) {
 	failure := errors.New("the last attempt failed")
 	p := &pool{maxLen: 8192}
