@@ -27,7 +27,7 @@ type told struct {
 	header http.Header
 	texts  []string // one, or a batch's
 	id     string   // of a chat's answer
-	usage  *spent // of a chat's answer, where it says
+	usage  *spent   // of a chat's answer, where it says
 	body   string
 }
 
@@ -261,7 +261,9 @@ func TestShared_TwoHundredEqualQuestionsAreOneRun(t *testing.T) {
 		}
 	}
 	sum := counts(t, s.Backends)
-	count := func(state string) int { return labelled(t, router, fmt.Sprintf("ocrmux_answers_total{cache=%q}", state)) }
+	count := func(state string) int {
+		return labelled(t, router, fmt.Sprintf("ocrmux_answers_total{cache=%q}", state))
+	}
 	miss, joined, hit, bypass := count("miss"), count("joined"), count("hit"), count("bypass")
 	t.Logf("200 equal questions at once, by %d ways, took %.2f s: %d run(s) at the backends, %d right answers with %d items of batches: %d miss, %d joined, %d hit; x-ocrmux-cache %v",
 		len(names), took.Seconds(), sum.Received, askers, answers, miss, joined, hit, states)
