@@ -46,7 +46,7 @@ func TestOnlyRightAnswersCount(t *testing.T) {
 		hit    = "X-Ocrmux-Cache: hit\r\n"
 		stream = "data: lorem\n\ndata: lorem\n\n"
 	)
-	whole, streamed, cached := scenario{words: 2}, scenario{words: 2, stream: true}, scenario{words: 2, cached: true}
+	whole, streamed, cached := scenario{words: 2}, scenario{words: 2, stream: true}, scenario{words: 2, cache: "hit"}
 	for _, test := range []struct {
 		name     string
 		scenario scenario
@@ -64,7 +64,7 @@ func TestOnlyRightAnswersCount(t *testing.T) {
 		{"hit", cached, head + hit + "\r\n" + two, ""},
 		{"miss", cached, head + "\r\n" + two, "x-ocrmux-cache"},
 	} {
-		p := plan{peer{address: answering(t, test.answer)}, test.scenario, []byte("POST / HTTP/1.1\r\nHost: h\r\n\r\n")}
+		p := plan{peer: peer{address: answering(t, test.answer)}, scenario: test.scenario, request: []byte("POST / HTTP/1.1\r\nHost: h\r\n\r\n")}
 		all, err := p.converse(time.Time{})
 		switch {
 		case test.want == "" && (err != nil || len(all) != 1):
@@ -76,11 +76,20 @@ func TestOnlyRightAnswersCount(t *testing.T) {
 }
 
 func TestRequestsAreWhatTheirScenariosSay(t *testing.T) {
-	sizes := map[string]int{"small": 600, "stream": 600, "ocr": 300_000, "upload": 300_000, "hit": 300_000}
+	sizes := map[string]int{"small": 600, "stream": 600, "ocr": 300_000, "upload": 300_000,
+		"hit": 400_000, "hit_upload": 300_000, "miss": 400_000, "miss_upload": 300_000}
 	for _, s := range scenarios {
 		raw, err := s.request("127.0.0.1:1", "secret")
 		if err != nil {
 			t.Fatal(err)
+		}
+		if s.fresh {
+			other := bytes.Clone(raw)
+			stamp(raw, 1)
+			stamp(other, 2)
+			if bytes.Equal(raw, other) {
+				t.Errorf("%s: the same twice", s.name)
+			}
 		}
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
 		if err != nil {
@@ -102,7 +111,7 @@ func TestRequestsAreWhatTheirScenariosSay(t *testing.T) {
 func TestTheRatioIsTheMedianOfTheRounds(t *testing.T) {
 	pair := func(floor, router float64) round { return round{{cpuMicros: floor}, {cpuMicros: router}} }
 	got := row("small", []round{pair(100, 50), pair(1000, 900), pair(100, 70)})
-	if want := "| small | **0.70** | 0.50–0.90 | 70 / 100 |"; !strings.HasPrefix(got, want) {
+	if want := "| small | **0.70** | 0.50–0.90 | 70 / 100 | 14286 / 10000 |"; !strings.HasPrefix(got, want) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -1,6 +1,7 @@
 // Command load measures what two proxies in front of the same backends cost,
 // the floor and the router, with one scenario, and prints a row of the table
-// that bench/run makes.
+// that bench/run makes. What the floor is, and that it is no proxy where the
+// router answers from its cache, is bench/run's choice.
 //
 // A round measures both of them, one right after the other and in turns first,
 // so that whatever else the machine does meets both. What is compared is
@@ -16,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -73,16 +75,16 @@ func run(name, key string, peers [2]peer, rounds int, window time.Duration) erro
 	return nil
 }
 
-// prepare makes the plans of both peers. Only the router can answer from a
-// cache, so only its answers are asked where they come from.
+// prepare makes the plans of both peers. Only the router has a cache, so only
+// its answers are asked where they come from.
 func prepare(s scenario, key string, peers [2]peer) (plans [2]plan, err error) {
 	for i, p := range peers {
-		plans[i] = plan{peer: p, scenario: s}
+		plans[i] = plan{peer: p, scenario: s, asked: new(atomic.Uint64)}
 		if plans[i].request, err = s.request(p.address, key); err != nil {
 			return plans, err
 		}
 	}
-	plans[0].scenario.cached = false
+	plans[0].scenario.cache = ""
 	return plans, nil
 }
 

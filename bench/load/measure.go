@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,7 @@ type plan struct {
 	peer     peer
 	scenario scenario
 	request  []byte
+	asked    *atomic.Uint64 // requests of fresh scenarios, over all connections
 }
 
 // result is what one window showed.
@@ -107,13 +109,20 @@ func (p *plan) converse(end time.Time) (all []answered, err error) {
 	}
 	defer c.Close()
 	r := bufio.NewReaderSize(c, 32<<10)
+	request := p.request
+	if p.scenario.fresh {
+		request = bytes.Clone(request)
+	}
 	var body bytes.Buffer
 	for {
+		if p.scenario.fresh {
+			stamp(request, p.asked.Add(1))
+		}
 		asked := time.Now()
 		if err := c.SetDeadline(asked.Add(timeout)); err != nil {
 			return nil, err
 		}
-		if err := p.ask(c, r, &body); err != nil {
+		if err := p.ask(c, request, r, &body); err != nil {
 			return nil, err
 		}
 		now := time.Now()
@@ -125,8 +134,8 @@ func (p *plan) converse(end time.Time) (all []answered, err error) {
 }
 
 // ask is one request and its whole answer, which body holds for the check.
-func (p *plan) ask(c net.Conn, r *bufio.Reader, body *bytes.Buffer) error {
-	if _, err := c.Write(p.request); err != nil {
+func (p *plan) ask(c net.Conn, request []byte, r *bufio.Reader, body *bytes.Buffer) error {
+	if _, err := c.Write(request); err != nil {
 		return err
 	}
 	res, err := http.ReadResponse(r, nil)

@@ -18,7 +18,8 @@ type scenario struct {
 	connections int
 	words       int                                        // the answer's, one for each token of the mock
 	stream      bool                                       // the answer is one
-	cached      bool                                       // the router must say that it remembered the answer
+	cache       string                                     // what the router must say of its cache; "" for anything
+	fresh       bool                                       // no two requests are equal
 	payload     func() (contentType, body string, _ error) // what is asked
 	path        string
 }
@@ -33,7 +34,10 @@ var scenarios = []scenario{
 	{name: "stream", connections: 200, words: 100, stream: true, payload: streamChat, path: chatPath},
 	{name: "ocr", connections: 16, words: 16, payload: pageChat, path: chatPath},
 	{name: "upload", connections: 16, words: 16, payload: pageUpload, path: legacy},
-	{name: "hit", connections: 16, words: 16, cached: true, payload: pageChat, path: chatPath},
+	{name: "hit", connections: 16, words: 16, cache: "hit", payload: largePageChat, path: chatPath},
+	{name: "hit_upload", connections: 16, words: 16, cache: "hit", payload: pageUpload, path: legacy},
+	{name: "miss", connections: 16, words: 16, cache: "miss", fresh: true, payload: largePageChat, path: chatPath},
+	{name: "miss_upload", connections: 16, words: 16, cache: "miss", fresh: true, payload: pageUpload, path: legacy},
 }
 
 func names() (all []string) {
@@ -43,7 +47,8 @@ func names() (all []string) {
 	return all
 }
 
-// request is what every connection writes again and again.
+// request is what every connection writes again and again, stamped where it is
+// to be fresh.
 func (s *scenario) request(address, key string) ([]byte, error) {
 	contentType, body, err := s.payload()
 	if err != nil {
@@ -63,6 +68,12 @@ func (s *scenario) request(address, key string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// stamp makes a request one that was never seen before, by a number in the
+// middle of its image: hexadecimal digits are base64 too.
+func stamp(request []byte, number uint64) {
+	copy(request[len(request)/2:], fmt.Sprintf("%016x", number))
+}
+
 // check fails where an answer is not the one that was asked for.
 func (s *scenario) check(res *http.Response, body []byte) error {
 	switch {
@@ -72,7 +83,7 @@ func (s *scenario) check(res *http.Response, body []byte) error {
 		return fmt.Errorf("not %d tokens: %.200s", s.words, body)
 	case s.stream && !bytes.HasSuffix(body, []byte("data: [DONE]\n\n")):
 		return fmt.Errorf("a stream of %d bytes ends without [DONE]", len(body))
-	case s.cached && res.Header.Get("X-Ocrmux-Cache") != "hit":
+	case s.cache != "" && res.Header.Get("X-Ocrmux-Cache") != s.cache:
 		return fmt.Errorf("x-ocrmux-cache is %q", res.Header.Get("X-Ocrmux-Cache"))
 	}
 	return nil
@@ -95,8 +106,13 @@ func streamChat() (contentType, body string, _ error) {
 		`"stream":true,"stream_options":{"include_usage":true}}`, nil
 }
 
-func pageChat() (contentType, body string, _ error) {
-	picture, err := page(225_000) // 300 kB in base64
+func pageChat() (contentType, body string, _ error) { return chatOf(225_000) } // 300 kB in base64
+
+// largePageChat has the image of pageUpload.
+func largePageChat() (contentType, body string, _ error) { return chatOf(300_000) }
+
+func chatOf(size int) (contentType, body string, _ error) {
+	picture, err := page(size)
 	return jsonType, `{"model":"mock","messages":[{"role":"user","content":[{"type":"text","text":"Free OCR."},` +
 		`{"type":"image_url","image_url":{"url":"data:image/png;base64,` + base64.StdEncoding.EncodeToString(picture) + `"}}]}],` +
 		`"max_tokens":16,"temperature":0}`, err

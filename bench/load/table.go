@@ -8,8 +8,8 @@ import (
 // round is a window of the floor and one of the router, in this order.
 type round [2]result
 
-const tableHeader = `| Scenario | CPU, router / floor | range | CPU an answer, µs | answers/s | p50, ms | p99, ms | peak, MiB | others, cores |
-|---|---|---|---|---|---|---|---|---|
+const tableHeader = `| Scenario | CPU, router / floor | range | CPU an answer, µs | answers a second of CPU | answers/s | p50, ms | p99, ms | peak, MiB | others, cores |
+|---|---|---|---|---|---|---|---|---|---|
 `
 
 // row is a line of the table. The ratio is the median of the rounds' ratios,
@@ -23,9 +23,10 @@ func row(name string, rounds []round) string {
 		floor := median(sorted(rounds, func(r round) float64 { return of(r[0]) }))
 		return fmt.Sprintf(format+" / "+format, router, floor)
 	}
-	return fmt.Sprintf("| %s | **%.2f** | %.2f–%.2f | %s | %s | %s | %s | %s | %.1f |\n",
+	return fmt.Sprintf("| %s | **%.2f** | %.2f–%.2f | %s | %s | %s | %s | %s | %s | %.1f |\n",
 		name, median(ratios), ratios[0], ratios[len(ratios)-1],
 		both("%.0f", func(r result) float64 { return r.cpuMicros }),
+		both("%.0f", func(r result) float64 { return 1e6 / r.cpuMicros }),
 		both("%.0f", func(r result) float64 { return r.perSecond }),
 		both("%.1f", func(r result) float64 { return r.p50 }),
 		both("%.1f", func(r result) float64 { return r.p99 }),
