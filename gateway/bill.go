@@ -113,6 +113,7 @@ func (x *exchange) account(o outcome) {
 	case u.TotalTokens > 0:
 		took.Prompt, took.Generated = int64(u.PromptTokens), int64(u.CompletionTokens)
 		x.bill.answers++
+		x.s.metrics.worked(x, u)
 	case o.err == nil && o.receipt.Attempts > 0: // cut by the guard
 		took.Generated = int64(o.relayed)
 	case (x.gone() || errors.Is(o.err, errNotTaking)) && o.receipt.Attempts > 0:
@@ -134,6 +135,7 @@ func (x *exchange) share(tokens int) int64 {
 // accountLater writes down what work took that went on when its caller had left,
 // and lets go of the body that it was about. completions calls it.
 func (x *exchange) accountLater(r backends.Receipt) {
+	x.s.metrics.worked(x, r.Usage)
 	x.s.ledger.Record(x.who(), usage.Counts{
 		PromptTokens:    int64(r.Usage.PromptTokens),
 		GeneratedTokens: int64(r.Usage.CompletionTokens),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"ocrmux/compat"
 	"ocrmux/completions"
 )
 
@@ -105,10 +106,14 @@ func (m *metrics) observe(x *exchange, gone bool) {
 	if x.images > 0 {
 		m.images.WithLabelValues(tenant).Add(float64(x.images))
 	}
-	if u := x.receipt.Usage; u.TotalTokens > 0 {
-		m.tokens.WithLabelValues(tenant, "prompt").Add(float64(u.PromptTokens))
-		m.tokens.WithLabelValues(tenant, "completion").Add(float64(u.CompletionTokens))
-	}
+}
+
+// worked counts the tokens of an answer for whoever it was made for; those who
+// joined are not among them.
+func (m *metrics) worked(x *exchange, u compat.Usage) {
+	tenant := x.identity.Tenant.Name
+	m.tokens.WithLabelValues(tenant, "prompt").Add(float64(u.PromptTokens))
+	m.tokens.WithLabelValues(tenant, "completion").Add(float64(u.CompletionTokens))
 }
 
 // phase is how far an exchange had come when its client left.
