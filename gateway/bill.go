@@ -94,6 +94,9 @@ type outcome struct {
 // was refused by a backend, is given back; of an answer whose client left, what
 // it was given counts, and of one that no GPU worked for as much as is configured.
 func (x *exchange) account(o outcome) {
+	if o.asked == (auth.Work{}) {
+		return // nothing could be asked: an item of a batch that is no image
+	}
 	x.s.metrics.answers[o.cache].Inc()
 	took := o.asked
 	switch u := o.receipt.Usage; {
