@@ -3,465 +3,400 @@ package completions_test
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
-	"io"
-	"log/slog"
-	"math/rand/v2"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"ocrmux/backends"
+	"ocrmux/balancer"
 	"ocrmux/completions"
 )
 
-var (
-	schedules = flag.Int("schedules", 1500, "random schedules of readers, failures and leavings; the full form is 10000")
-	seed      = flag.Uint64("seed", 0, "of the schedules; 0 takes another one each time")
-)
-
-// Readers of every kind ask a few questions at about the same time, read as they
-// like and leave when they like, while backends fail and the cache is slow.
-// Whatever the schedule:
-//
-//   - what a reader sees is the beginning of one attempt's answer to its own
-//     space's question, and all of it where it is told that it is whole;
-//   - no reader, slow or stalled, takes any of the pump's time;
-//   - nothing runs for nobody but by the rules (arena.nobody);
-//   - among plain askers there is at most one run at a time, and none after a
-//     sound answer;
-//   - the receipts add up to the pool's time, to the nanosecond;
-//   - nothing is left: no flight, no run, no goroutine (synctest would not end).
-func TestFlights_KeepTheirPromisesWhateverTheSchedule(t *testing.T) {
-	first := *seed
-	if first == 0 {
-		first = uint64(time.Now().UnixNano())
-	}
-	total, n := map[string]int{}, 0
-	defer func() {
-		if t.Failed() {
-			t.Logf("schedule %d of -seed %d", n, first)
+func TestFlight_EndsWithItsLastReader(t *testing.T) {
+	p := slow(6, 0)
+	within(t, p, func(t *testing.T, s *completions.Service, m *memory) {
+		why := errors.New("why")
+		a, b := s.Stream(t.Context(), accounted(stream(t, s, false), nil)), s.Stream(t.Context(), stream(t, s, false))
+		time.Sleep(2500 * time.Millisecond)
+		a.Close(nil)
+		time.Sleep(time.Second)
+		if p.running() != 1 || s.InProgress() != 1 {
+			t.Fatal("it has ended with its opener")
 		}
-	}()
-	for ; n < *schedules; n++ {
-		synctest.Test(t, func(t *testing.T) {
-			a := newArena(t, rand.New(rand.NewPCG(first, uint64(n))))
-			a.play()
-			for what, times := range a.seen {
-				total[what] += times
+		b.Close(why)
+		if p.running() != 0 || s.InProgress() != 0 || m.puts != 0 {
+			t.Errorf("%d runs, %d flights, %d answers remembered after its last reader", p.running(), s.InProgress(), m.puts)
+		}
+		if p.cause() != why {
+			t.Errorf("it was ended because of %v", p.cause())
+		}
+	})
+}
+
+// accounted is r with an account.
+func accounted(r *completions.Request, account func(backends.Receipt)) *completions.Request {
+	r.Account = account
+	if account == nil {
+		r.Account = func(backends.Receipt) {}
+	}
+	return r
+}
+
+func TestFlight_IsPaidOnceByItsOpener(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		leaves  time.Duration // the opener
+		ongoing bool
+	}{{"to the end", time.Hour, false}, {"before the end", 2500 * time.Millisecond, true}} {
+		within(t, slow(6, 0), func(t *testing.T, s *completions.Service, _ *memory) {
+			var told []backends.Receipt
+			ctx, cancel := context.WithTimeout(t.Context(), c.leaves)
+			defer cancel()
+			var opener *completions.Answer
+			var err error
+			var both sync.WaitGroup
+			both.Go(func() {
+				opener, err = s.Whole(ctx, accounted(page(s), func(r backends.Receipt) { told = append(told, r) }))
+			})
+			synctest.Wait()
+			both.Go(func() {
+				if a, err := s.Whole(t.Context(), body(t, s)); err != nil || a.Receipt.Busy != 0 || a.Receipt.Usage.TotalTokens != 10 || a.Receipt.Backend != "gpu0" || a.Cache != completions.Joined || a.Away != 9*time.Second {
+					t.Errorf("%s: one who joined: %+v, %v", c.name, a, err)
+				}
+			})
+			both.Wait()
+			synctest.Wait()
+			if opener.Ongoing != c.ongoing || (err != nil) != c.ongoing || len(told) != map[bool]int{true: 1}[c.ongoing] {
+				t.Fatalf("%s: %+v, %v, told %+v", c.name, opener, err, told)
+			}
+			paid := opener.Receipt
+			if c.ongoing {
+				if paid.Busy != 0 || paid.Usage.TotalTokens != 0 || paid.Backend != "gpu0" {
+					t.Errorf("%s: %+v, too early", c.name, paid)
+				}
+				paid = told[0]
+			}
+			if paid.Busy != 9*time.Second || paid.Usage.TotalTokens != 10 {
+				t.Errorf("%s: %+v", c.name, paid)
 			}
 		})
 	}
-	t.Log(total)
-	for _, what := range []string{"whole", "stream", "miss", "hit", "joined", "bypass", "left", "busy", "failed", "ongoing", "restarted", "nobody there"} {
-		if *schedules >= 1000 && total[what] == 0 {
-			t.Errorf("no schedule has shown: %s", what)
-		}
-	}
 }
 
-// spaces are whose answers the tenants share.
-var spaces = map[string]string{"a": "a", "b": "group", "c": "group"}
-
-// arena is a service, its pool and its readers, and what is known of them.
-type arena struct {
-	*testing.T
-	service *completions.Service
-	cache   *memory
-	calm    bool // all readers are plain askers
-
-	mu     sync.Mutex
-	rand   *rand.Rand
-	asks   []*ask
-	runs   []*run
-	aboard map[string]int       // readers, by question
-	grace  map[string]time.Time // until when a client is expected back
-	busy   time.Duration        // the pool's
-	paid   time.Duration        // by all readers
-	owed   int                  // accounts to be told
-	seen   map[string]int
-}
-
-// run is one Do of the pool.
-type run struct {
-	opener *ask
-	ctx    context.Context
-	texts  []string // of each attempt, as far as it would go
-	whole  bool     // the last one came to its end
-	sound  bool
-	over   bool
-}
-
-// left reports whether the last reader left before the run was known to be over.
-func (r *run) left() bool {
-	cause := context.Cause(r.ctx)
-	return cause != nil && cause != context.Canceled // which is what an ended flight says
-}
-
-func newArena(t *testing.T, r *rand.Rand) *arena {
-	a := &arena{
-		T: t, rand: r, cache: new(memory), calm: r.IntN(2) == 0,
-		aboard: map[string]int{}, grace: map[string]time.Time{}, seen: map[string]int{},
-	}
-	if r.IntN(3) == 0 {
-		a.cache.slow = time.Duration(r.IntN(5)) * 50 * time.Millisecond
-	}
-	var err error
-	if a.service, err = completions.New(
-		completions.Config{Models: []completions.Model{{Name: model, Pool: "main", Recipe: recipe}}},
-		completions.Deps{Pools: map[string]completions.Pool{"main": a}, Cache: a.cache, Log: slog.New(slog.DiscardHandler)},
-	); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-func (a *arena) play() {
-	var all sync.WaitGroup
-	for range 2 + a.rand.IntN(12) {
-		a.asks = append(a.asks, a.newAsk())
-	}
-	for _, k := range a.asks {
-		all.Go(k.ask)
-	}
-	all.Wait()
-	time.Sleep(11 * time.Minute) // what goes on for nobody is bounded
-	synctest.Wait()
-	if n := a.service.InProgress(); n != 0 {
-		a.Errorf("%d flights are left", n)
-	}
-	for i, r := range a.runs {
-		if !r.over {
-			a.Errorf("run %d is left", i)
-		}
-	}
-	if a.paid != a.busy || a.owed != 0 {
-		a.Errorf("paid for %v of %v; %d accounts are open", a.paid, a.busy, a.owed)
-	}
-}
-
-func (a *arena) count(what string) { a.seen[what]++ }
-
-// draw is a random source of its own for somebody's goroutine.
-func (a *arena) draw() *rand.Rand { return rand.New(rand.NewPCG(a.rand.Uint64(), 0)) }
-
-func (a *arena) MaxModelLen(string) int { return 8192 }
-func (a *arena) Usable(string) bool     { return true }
-
-var errInjected = errors.New("a backend failed")
-
-// Do is the pool's: it waits, sends, fails or answers as chance will have it.
-func (a *arena) Do(ctx context.Context, q *backends.Request, s backends.Sink) (receipt backends.Receipt, err error) {
-	a.mu.Lock()
-	r := &run{opener: a.asks[int(q.Weight)], ctx: ctx}
-	n := len(a.runs)
-	a.runs = append(a.runs, r)
-	rng := a.draw()
-	if a.calm {
-		for i, other := range a.runs[:n] {
-			if (!other.over || other.sound) && !other.left() && other.opener.question == r.opener.question {
-				a.Errorf("run %d beside, or after, run %d", n, i)
-			}
-		}
-	}
-	a.mu.Unlock()
-	defer func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		r.over = true
-		a.busy += receipt.Busy
-	}()
-	for attempt := 1; ; attempt++ {
-		if err := pause(ctx, rng, 8); err != nil {
-			return receipt, err
-		}
-		receipt.Start = backends.Start{Backend: "gpu0", Attempts: attempt}
+func TestFlight_KeepsAnOpenerThatHasNoAccountToItsEnd(t *testing.T) {
+	within(t, slow(6, 0), func(t *testing.T, s *completions.Service, _ *memory) {
+		opener := s.Stream(t.Context(), stream(t, s, false))
+		joined := s.Stream(t.Context(), stream(t, s, false))
 		began := time.Now()
-		again, err := a.attempt(ctx, q, s, r, fmt.Sprintf("%d.%d ", n, attempt), rng)
-		receipt.Busy += time.Since(began)
-		if err == nil {
-			return receipt, nil
+		if receipt, _ := opener.Close(nil); receipt.Busy != 9*time.Second || time.Since(began) != 9*time.Second || opener.Ongoing() {
+			t.Errorf("%+v after %v", receipt, time.Since(began))
 		}
-		if !again || attempt == 3 || !s.Restart() {
-			return receipt, err
-		}
-		a.mu.Lock()
-		a.count("restarted")
-		a.mu.Unlock()
-	}
+		joined.Close(nil)
+	})
 }
 
-func (a *arena) attempt(ctx context.Context, q *backends.Request, s backends.Sink, r *run, name string, rng *rand.Rand) (again bool, err error) {
-	_ = q.Body.Open().Close()
-	finish := []string{"stop", "stop", "stop", "length"}[rng.IntN(4)]
-	words := 1 + rng.IntN(8)
-	fails := rng.IntN(60) // after so many events; most answers have fewer
-	events := answer(strings.Repeat(name, words), finish, true)
-	a.mu.Lock()
-	r.texts = append(r.texts, strings.Repeat(name, words))
-	a.mu.Unlock()
-	if fails == 0 {
-		return true, errInjected
-	}
-	s.Begin(backends.Start{Backend: "gpu0", Attempts: len(r.texts)})
-	for i, e := range events {
-		if err := pause(ctx, rng, 5); err != nil {
-			return false, err
-		}
-		if i == fails {
-			return true, errInjected
-		}
-		if i == len(events)-1 { // known before any reader can say so
-			a.mu.Lock()
-			r.whole, r.sound = true, finish == "stop"
-			a.mu.Unlock()
-		}
-		before := time.Now()
-		if err := give(s, e); err != nil {
-			return false, err
-		}
-		if waited := time.Since(before); waited != 0 {
-			a.Errorf("a reader has held up the pump for %v", waited)
-		}
-	}
-	return false, nil
-}
-
-// pause lasts up to most tenths of a second, often none.
-func pause(ctx context.Context, rng *rand.Rand, most int) error {
-	d := time.Duration(max(0, rng.IntN(2*most)-most)) * 100 * time.Millisecond
-	if d == 0 {
-		return context.Cause(ctx)
-	}
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// ask is one reader, from before it asks.
-type ask struct {
-	*arena
-	rand     *rand.Rand
-	request  *completions.Request
-	question string
-	shared   bool
-	comes    time.Duration
-	stays    time.Duration // 0: to the end
-	asked    time.Time
-}
-
-var errLeft = errors.New("the reader has left")
-
-func (a *arena) newAsk() *ask {
-	k := &ask{arena: a, rand: a.draw(), shared: true}
-	number, tenant := 1+k.rand.IntN(4)/3, string("abbbcc"[k.rand.IntN(6)])
-	text := fmt.Sprintf("question %d", number)
-	switch k.rand.IntN(4) {
-	case 0:
-		k.request = upload(a.service, picture(1), text)
-	case 1:
-		k.request = client(a.T, a.service, chat(picture(1), text, ""))
-	default:
-		k.request = client(a.T, a.service, chat(picture(1), text, fmt.Sprintf(`,"stream":true,"stream_options":{"include_usage":%t}`, k.rand.IntN(2) == 0)))
-	}
-	r := k.request
-	r.Tenant, r.Weight = tenant, float64(len(a.asks))
-	if spaces[tenant] != tenant {
-		r.Share = spaces[tenant]
-	}
-	k.question = fmt.Sprint(number, spaces[tenant])
-	if !a.calm {
-		r.Control = []completions.Control{0, 0, 0, 0, 0, completions.NoCache, completions.NoStore}[k.rand.IntN(7)]
-		k.shared = r.Control != completions.NoStore
-		r.Finish = k.rand.IntN(4) == 0
-	}
-	r.Batch = k.rand.IntN(3) == 0
-	r.QueueFor = []time.Duration{0, 300 * time.Millisecond, time.Second, time.Minute, time.Minute, time.Minute}[k.rand.IntN(6)]
-	k.comes = time.Duration(k.rand.IntN(40)) * 50 * time.Millisecond
-	if k.rand.IntN(3) == 0 {
-		k.stays = time.Duration(k.rand.IntN(50)) * 50 * time.Millisecond
-		if k.rand.IntN(2) == 0 {
-			r.Announced = k.stays + time.Duration(k.rand.IntN(4)-2)*600*time.Millisecond
-		}
-	}
-	r.Account = func(receipt backends.Receipt) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.owed--
-		a.paid += receipt.Busy
-	}
-	return k
-}
-
-func (k *ask) ask() {
-	time.Sleep(k.comes)
-	ctx, cancel := context.WithCancelCause(k.Context())
-	defer cancel(nil)
-	if k.stays > 0 {
-		defer time.AfterFunc(k.stays, func() { cancel(errLeft) }).Stop()
-	}
-	k.asked = time.Now()
-	if k.shared {
-		k.mu.Lock()
-		k.aboard[k.question]++
-		k.mu.Unlock()
-	}
-	if k.request.Client == nil || !k.request.Client.Stream {
-		k.whole(ctx)
-	} else {
-		k.stream(ctx)
-	}
-}
-
-func (k *ask) whole(ctx context.Context) {
-	a, err := k.service.Whole(ctx, k.request)
-	k.left(a.Receipt, a.Ongoing, a.Cache)
-	k.judge("whole", a.Text, err == nil, a.Cache, err)
-	if err == nil && k.request.Client != nil && a.Cache != completions.Bypass && !strings.Contains(string(a.JSON), a.Text) {
-		k.Errorf("%s for %q", a.JSON, a.Text)
-	}
-}
-
-func (k *ask) stream(ctx context.Context) {
-	st := k.service.Stream(ctx, k.request)
-	slow, most := k.rand.IntN(4), 1000
-	if k.rand.IntN(6) == 0 {
-		most = k.rand.IntN(5) // pieces, and then it closes
-	}
-	var err error
-	if k.rand.IntN(2) == 0 {
-		err = st.Await(nil)
-	}
-	var got strings.Builder
-	for i := 0; err == nil && i < most; i++ {
-		var p []byte
-		switch p, err = st.Next(time.After(300 * time.Millisecond)); {
-		case err == completions.ErrQuiet:
-			err = nil
-		case err == nil:
-			got.Write(p)
-			k.dawdle(slow)
-		}
-	}
-	cache := st.Cache()
-	why := context.Cause(ctx)
-	receipt, _ := st.Close(why)
-	k.left(receipt, st.Ongoing(), cache)
-	text, usage := textOf(k.T, got.String())
-	if usage && !k.request.Client.IncludeUsage || err == io.EOF && usage != k.request.Client.IncludeUsage {
-		k.Errorf("usage shown: %t", usage)
-	}
-	if err == io.EOF && !strings.HasSuffix(got.String(), "data: [DONE]\n\n") {
-		k.Errorf("the end is missing: %q", got.String())
-	}
-	if err == nil { // it has had enough
-		err = errLeft
-	}
-	k.judge("stream", text, err == io.EOF, cache, err)
-}
-
-// dawdle is what a reader does between one piece and the next.
-func (k *ask) dawdle(slow int) {
-	switch slow {
-	case 0:
-		time.Sleep(time.Duration(k.rand.IntN(10)) * 100 * time.Millisecond)
-	case 1:
-		if k.rand.IntN(4) == 0 {
+func TestFlight_OfATenantThatWantsItFinishedGoesOnOnceItHasASlot(t *testing.T) {
+	for _, c := range []struct {
+		leaves time.Duration
+		want   int // answers remembered
+	}{{time.Second, 0}, {4 * time.Second, 1}} {
+		p := slow(6, 2*time.Second)
+		within(t, p, func(t *testing.T, s *completions.Service, m *memory) {
+			var told []backends.Receipt
+			r := accounted(stream(t, s, false), func(r backends.Receipt) { told = append(told, r) })
+			r.Finish, r.QueueFor = true, time.Minute
+			st := s.Stream(t.Context(), r)
+			time.Sleep(c.leaves)
+			st.Close(nil)
+			if p.running() != c.want || st.Ongoing() != (c.want == 1) {
+				t.Errorf("left after %v: %d runs", c.leaves, p.running())
+			}
 			time.Sleep(time.Minute)
-		}
+			synctest.Wait()
+			if m.puts != c.want || len(told) != c.want {
+				t.Errorf("left after %v: %d remembered, told %+v", c.leaves, m.puts, told)
+			}
+		})
 	}
 }
 
-// left is called at once when the reader is no longer one.
-func (k *ask) left(receipt backends.Receipt, ongoing bool, cache completions.CacheState) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.paid += receipt.Busy
-	if ongoing {
-		k.owed++
-		k.count("ongoing")
+func TestFlight_ThatIsFinishedForNobodyIsBounded(t *testing.T) {
+	p := slow(10_000, 0)
+	within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
+		r := accounted(page(s), nil)
+		r.Finish = true
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		_, _ = s.Whole(ctx, r)
+		time.Sleep(10*time.Minute - time.Second)
+		if p.running() != 1 {
+			t.Error("it has ended already")
+		}
+		time.Sleep(2 * time.Second)
+		if p.running() != 0 {
+			t.Error("it goes on")
+		}
+	})
+}
+
+func TestFlight_LingersForAClientThatIsExpectedBack(t *testing.T) {
+	for _, c := range []struct {
+		leaves, back time.Duration // back is counted from the leaving
+		want         int           // runs
+	}{
+		{5 * time.Second, 9 * time.Second, 1},
+		{4 * time.Second, 9 * time.Second, 1},
+		{6 * time.Second, 9 * time.Second, 1},
+		{5 * time.Second, 11 * time.Second, 2},
+		{3900 * time.Millisecond, time.Millisecond, 2},
+		{6100 * time.Millisecond, time.Millisecond, 2},
+	} {
+		p := slow(30, 0)
+		within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
+			r := accounted(page(s), nil)
+			r.Announced = 5 * time.Second
+			ctx, cancel := context.WithTimeout(t.Context(), c.leaves)
+			defer cancel()
+			if _, err := s.Whole(ctx, r); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatal(err)
+			}
+			time.Sleep(c.back)
+			a, err := s.Whole(t.Context(), page(s))
+			if state := []completions.CacheState{completions.Joined, completions.Miss}[c.want-1]; err != nil || a.Cache != state || p.times() != c.want {
+				t.Errorf("gone after %v, back after %v: %v, %v, %d runs", c.leaves, c.back, a.Cache, err, p.times())
+			}
+		})
 	}
-	if receipt.Busy > 0 && (ongoing || cache == completions.Joined || cache == completions.Hit) {
-		k.Errorf("%v: pays for %v", cache, receipt.Busy)
+}
+
+// The timer that ends a lingering flight rings just when a client is back, and
+// perhaps gone again: whoever comes first, what was joined goes on.
+func TestFlight_IsNotEndedByATimerThatCameTooLate(t *testing.T) {
+	joined := 0
+	for range 200 {
+		p := slow(30, 0)
+		within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
+			leave := func() completions.CacheState {
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				r := accounted(page(s), nil)
+				r.Announced = time.Millisecond // it is expected back
+				a, _ := s.Whole(ctx, r)
+				return a.Cache
+			}
+			leave()
+			time.Sleep(10 * time.Second)
+			if leave() != completions.Joined {
+				time.Sleep(time.Minute)
+				return // the timer came first
+			}
+			joined++
+			time.Sleep(5 * time.Second)
+			if a, err := s.Whole(t.Context(), page(s)); err != nil || a.Cache != completions.Joined || p.times() != 1 {
+				t.Errorf("%+v, %v, %d runs", a, err, p.times())
+			}
+		})
 	}
-	k.count(cache.String())
-	if !k.shared {
-		for i, r := range k.runs {
-			if r.opener == k && !r.over {
-				k.Errorf("run %d of its own goes on", i)
+	t.Log(joined, "joined")
+}
+
+func TestFlight_WaitsForASlotAsLongAsItsReadersMay(t *testing.T) {
+	p := slow(2, 10*time.Second)
+	within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
+		var all sync.WaitGroup
+		for _, may := range []time.Duration{3 * time.Second, 12 * time.Second, 0, 9 * time.Second} {
+			all.Go(func() {
+				r := accounted(page(s), nil)
+				r.QueueFor = may
+				began := time.Now()
+				a, err := s.Whole(t.Context(), r)
+				switch took := time.Since(began); {
+				case may > 10*time.Second:
+					if err != nil || took != 15*time.Second {
+						t.Errorf("%v: %+v, %v", took, a, err)
+					}
+				case !errors.Is(err, backends.ErrBusy) || took != max(may, 50*time.Millisecond):
+					t.Errorf("may wait for %v: %v after %v", may, err, took)
+				}
+			})
+		}
+		all.Wait()
+		if p.times() != 1 {
+			t.Errorf("%d runs", p.times())
+		}
+	})
+}
+
+func TestFlight_BecomesUrgentWithItsFirstInteractiveReader(t *testing.T) {
+	p := slow(2, 5*time.Second)
+	within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
+		var all sync.WaitGroup
+		for i, batch := range []bool{true, true, false, false} {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Second)
+				r := page(s)
+				r.Batch, r.QueueFor = batch, time.Minute
+				if _, err := s.Whole(t.Context(), r); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for _, want := range []bool{false, true} {
+			time.Sleep(1500 * time.Millisecond)
+			synctest.Wait()
+			if p.asked[0].Class != balancer.Batch {
+				t.Error("it is not of the class of its opener")
+			}
+			select {
+			case <-p.asked[0].Urgent:
+				if !want {
+					t.Error("a batch has made it urgent")
+				}
+			default:
+				if want {
+					t.Error("it is not urgent")
+				}
 			}
 		}
-		return
-	}
-	k.aboard[k.question]--
-	if over := time.Since(k.asked) - k.request.Announced; k.request.Announced > 0 && over.Abs() <= time.Second {
-		k.grace[k.question] = time.Now().Add(10 * time.Second)
-		time.AfterFunc(10*time.Second+time.Millisecond, func() { k.nobody(k.question) })
-	}
-	k.mu.Unlock()
-	k.nobody(k.question)
-	k.mu.Lock()
+		all.Wait()
+	})
 }
 
-// nobody checks that nothing runs for a question without readers, unless a
-// client is expected back or the opener's tenant wants it finished.
-func (a *arena) nobody(question string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.aboard[question] > 0 || time.Now().Before(a.grace[question]) {
-		return
-	}
-	a.count("nobody there")
-	for i, r := range a.runs {
-		if r.opener.question == question && r.opener.shared && !r.over && !r.opener.request.Finish {
-			a.Errorf("run %d goes on for nobody", i)
+func TestFlight_CountsTheWaitAnewWhenItIsInTheQueueAgain(t *testing.T) {
+	p := &pool{maxLen: 8192}
+	p.script = func(ctx context.Context, r *backends.Request, s backends.Sink) (backends.Receipt, error) {
+		_ = play(ctx, s, backends.Start{Backend: "gpu0", Attempts: 1}, []string{event("void")})
+		time.Sleep(time.Minute)
+		s.Restart()
+		select {
+		case <-time.After(time.Hour):
+		case <-ctx.Done():
 		}
+		return backends.Receipt{}, context.Cause(ctx)
 	}
+	within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
+		r := page(s)
+		r.QueueFor = 5 * time.Second
+		began := time.Now()
+		if _, err := s.Whole(t.Context(), r); !errors.Is(err, backends.ErrBusy) || time.Since(began) != 66*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
 }
 
-// judge says whether a reader may have seen what it has seen.
-func (k *ask) judge(kind, text string, whole bool, cache completions.CacheState, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.count(kind)
-	switch {
-	case whole:
-	case errors.Is(err, errLeft):
-		k.count("left")
-	case errors.Is(err, errInjected):
-		k.count("failed")
-	case errors.Is(err, backends.ErrBusy) && time.Since(k.asked) >= k.request.QueueFor && text == "":
-		k.count("busy")
-	default:
-		k.Errorf("%v: %v after %v", cache, err, time.Since(k.asked))
-	}
-	if text == "" && !whole {
-		return
-	}
-	if k.request.Client != nil && !k.request.Client.Stream && cache == completions.Bypass {
-		return // a backend's JSON, of which this pool has none
-	}
-	var n, attempt int
-	if _, scan := fmt.Sscanf(text, "%d.%d ", &n, &attempt); scan != nil || n >= len(k.runs) || attempt > len(k.runs[n].texts) {
-		k.Errorf("%s, %v: %q is of no run", kind, cache, text)
-		return
-	}
-	r := k.runs[n]
-	full := r.texts[attempt-1]
-	switch {
-	case r.opener.question != k.question:
-		k.Errorf("%q is of %s", text, r.opener.question)
-	case !whole && !strings.HasPrefix(full, text):
-		k.Errorf("%q is no beginning of %q", text, full)
-	case whole && (text != full || !r.whole || attempt != len(r.texts)):
-		k.Errorf("%q is not the whole of %q", text, full)
-	case cache == completions.Hit && !r.sound:
-		k.Errorf("%q was remembered", text)
-	}
+func TestFlight_IsNotSharedByStrangers(t *testing.T) {
+	p := slow(2, 0)
+	within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
+		var all sync.WaitGroup
+		for _, who := range []struct{ tenant, share string }{{"a", ""}, {"b", ""}, {"b", "a"}, {"c", "a"}, {"d", "d"}} {
+			all.Go(func() {
+				r := page(s)
+				r.Tenant, r.Share = who.tenant, who.share
+				if _, err := s.Whole(t.Context(), r); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if p.times() != 4 { // b and c of group a share
+			t.Errorf("%d runs, want 4", p.times())
+		}
+	})
+}
+
+func TestControl_OfAFreshRunJoinsNobodyAndMayBeJoined(t *testing.T) {
+	p := slow(2, 0)
+	within(t, p, func(t *testing.T, s *completions.Service, m *memory) {
+		var all sync.WaitGroup
+		for i, c := range []struct {
+			control completions.Control
+			want    completions.CacheState
+		}{
+			{completions.UseCache, completions.Miss},
+			{completions.NoCache, completions.Miss},
+			{completions.NoStore, completions.Bypass},
+			{completions.UseCache, completions.Joined},
+		} {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Second)
+				r := page(s)
+				r.Control = c.control
+				began := time.Now()
+				a, err := s.Whole(t.Context(), r)
+				if err != nil || a.Cache != c.want {
+					t.Errorf("%d: %v, %v", i, a.Cache, err)
+				}
+				if took := time.Since(began); i == 3 && took != 3*time.Second {
+					t.Errorf("it has not joined the newest run: %v", took)
+				}
+			})
+		}
+		all.Wait()
+		if p.times() != 3 || m.puts != 1 {
+			t.Errorf("%d runs, %d remembered; want 3 and only the newest", p.times(), m.puts)
+		}
+	})
+}
+
+// An asker finds the flight or its remembered answer, however slow the cache is.
+func TestFlight_AndItsRememberedAnswerLeaveNoGap(t *testing.T) {
+	p := slow(2, 0)
+	within(t, p, func(t *testing.T, s *completions.Service, m *memory) {
+		m.slow = 300 * time.Millisecond
+		var all sync.WaitGroup
+		for i := range 200 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * 37 * time.Millisecond)
+				if a, err := s.Whole(t.Context(), page(s)); err != nil || a.Text != "word word" {
+					t.Errorf("%+v, %v", a, err)
+				}
+			})
+		}
+		all.Wait()
+		if p.times() != 1 {
+			t.Errorf("%d runs", p.times())
+		}
+	})
+}
+
+func TestFlight_WhoseAnswerIsCompleteIsNotLostWithItsLastReader(t *testing.T) {
+	p := slow(2, 0) // from the first second to the sixth
+	within(t, p, func(t *testing.T, s *completions.Service, m *memory) {
+		m.slow = time.Second
+		ctx, cancel := context.WithTimeout(t.Context(), 6500*time.Millisecond)
+		defer cancel()
+		if _, err := s.Whole(ctx, accounted(page(s), nil)); err == nil {
+			t.Error("the answer was there before it was remembered")
+		}
+		if a, err := s.Whole(t.Context(), page(s)); err != nil || a.Text != "word word" || p.times() != 1 {
+			t.Errorf("%+v, %v after %d runs", a, err, p.times())
+		}
+	})
+}
+
+func TestClose_EndsWhatIsInProgressAndWaitsForIt(t *testing.T) {
+	p := slow(100, 0)
+	within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
+		why := errors.New("the router stops")
+		r := accounted(page(s), nil)
+		r.Finish = true
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		_, _ = s.Whole(ctx, r) // goes on for the cache
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			if _, err := s.Whole(t.Context(), page(s)); err != why {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if s.Close(why); p.running() != 0 {
+			t.Error("it still runs")
+		}
+		waiting.Wait()
+		if _, err := s.Whole(t.Context(), page(s)); err != why || p.times() != 1 {
+			t.Errorf("asked afterwards: %v, %d runs", err, p.times())
+		}
+	})
 }

@@ -1,10 +1,15 @@
 // Package completions answers one exchange with a model, whoever asked.
 //
 // A route hands over a Request: a client's own body, or a page that the gateway
-// was sent. Service finds the model, adds what its recipe says and the client
-// left out, looks into the cache where the answer can only be one, and lets a
-// pool of backends do the rest. Whole waits for the complete answer; Stream
-// hands out events while they come. Nothing in here knows HTTP.
+// was sent. Service finds the model and adds what its recipe says and the client
+// left out. Whole waits for the complete answer; Stream hands out events while
+// they come. Nothing in here knows HTTP.
+//
+// Where the answer can only be one, the cache may have it, and those who ask
+// while it is made share it: an upstream answer in progress is a flight, which
+// one pump records as the pool of backends gives it, and which any number of
+// Streams read. Other requests have a flight of their own, or none where a
+// backend's body is passed on as it is.
 package completions
 
 import (

@@ -111,6 +111,22 @@ func TestFallback_GetsWhatIsLeftOfTheQueuesTime(t *testing.T) {
 	}
 }
 
+func TestFallback_AddsItsTimeToTheFirstPools(t *testing.T) {
+	gives := func(busy time.Duration, err error) *pool {
+		return &pool{script: func(_ context.Context, _ *backends.Request, s backends.Sink) (backends.Receipt, error) {
+			if err == nil {
+				begun(s)
+				err = give(s, answer("x", "stop", true)...)
+			}
+			return backends.Receipt{Busy: busy}, err
+		}}
+	}
+	s := two(t, gives(2*time.Second, backends.ErrUnavailable), gives(3*time.Second, nil))
+	if a, err := s.Whole(t.Context(), page(s)); err != nil || a.Receipt.Busy != 5*time.Second {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 func TestUsable_CountsTheFallbackToo(t *testing.T) {
 	up, down := &pool{idle: true}, &pool{}
 	for _, c := range []struct {
