@@ -152,8 +152,7 @@ func (x *exchange) who() usage.Who {
 	return usage.Who{Tenant: x.identity.Tenant.Name, Key: x.identity.KeyID, Model: x.model, Route: routeOf(x)}
 }
 
-// pay settles with the tenant's limits and writes down what was used. It is the
-// last thing before the lease ends.
+// pay settles with the tenant's limits and writes down what was used.
 func (x *exchange) pay() {
 	if x.identity == nil {
 		return

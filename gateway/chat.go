@@ -36,7 +36,7 @@ func (s *Server) handleDialect(d compat.Dialect) handler {
 		if err := s.charge(rc, x, work, imageTokens); err != nil {
 			return err
 		}
-		r.Control, r.Announced = control(rc), announced(rc)
+		r.Control, r.Announced = control(rc), x.announced(rc)
 		if r.Client.Stream {
 			return s.answerStream(rc, x, r)
 		}
@@ -107,9 +107,9 @@ func control(rc *fasthttp.RequestCtx) completions.Control {
 	return completions.UseCache
 }
 
-// announced is when the client's SDK gives up, as it says itself; 0 where it
-// does not. Of a time for the whole and one for silence the shorter counts.
-func announced(rc *fasthttp.RequestCtx) (d time.Duration) {
+// announced is how long from now the client's SDK waits, as it says itself; 0
+// where it does not. Of a time for the whole and one for silence the shorter counts.
+func (x *exchange) announced(rc *fasthttp.RequestCtx) (d time.Duration) {
 	for _, name := range [...]string{"X-Stainless-Timeout", "X-Stainless-Read-Timeout"} {
 		seconds, err := strconv.ParseFloat(string(rc.Request.Header.Peek(name)), 64)
 		if err != nil || !(seconds > 0 && seconds < 24*3600) {
@@ -118,6 +118,9 @@ func announced(rc *fasthttp.RequestCtx) (d time.Duration) {
 		if at := time.Duration(seconds * float64(time.Second)); d == 0 || at < d {
 			d = at
 		}
+	}
+	if d > 0 {
+		d = max(1, x.left(d)) // the upload has taken some of it
 	}
 	return d
 }

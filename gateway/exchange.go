@@ -123,7 +123,6 @@ func (x *exchange) finish() {
 		gone := x.gone()
 		x.cancel(context.Canceled)
 		x.pay()
-		x.lease.Release()
 		x.s.metrics.observe(x, gone)
 		x.log(gone)
 		x.letGo(finished)
@@ -135,11 +134,13 @@ func (x *exchange) finish() {
 const finished = 1 << 20
 
 // letGo is told of the exchange's end, and of the end of each piece of work that
-// went on after it. At the last of them what the body holds is given back.
+// went on after it. At the last of them the lease ends, so that nobody has more in
+// progress than they may by leaving, and what the body holds is given back.
 func (x *exchange) letGo(of int32) {
 	if x.ongoing.Add(of) != finished {
 		return
 	}
+	x.lease.Release()
 	x.held.keep(0)
 	x.setup.images.give(x.fetched)
 	x.s.buffers.put(x.buffer) // from here on the body's bytes are another's
