@@ -103,6 +103,10 @@ var (
 		"Requests admitted and not yet ended, by tenant.", []string{"tenant"}, nil)
 	waitingDesc = prometheus.NewDesc("ocrmux_tenant_waiting",
 		"Requests that wait for one of their tenant's slots, by tenant.", []string{"tenant"}, nil)
+	quotaUsedDesc = prometheus.NewDesc("ocrmux_tenant_quota_used",
+		"What a tenant has used of its month's quota, with what is set apart for requests in progress.", []string{"tenant", "quota"}, nil)
+	quotaLimitDesc = prometheus.NewDesc("ocrmux_tenant_quota_limit",
+		"A tenant's quota for a month of UTC, where it has one.", []string{"tenant", "quota"}, nil)
 	keyFileDesc = prometheus.NewDesc("ocrmux_keyfile_valid",
 		"1 where the key file as it is now is in force, 0 where an older one is.", nil, nil)
 )
@@ -111,6 +115,8 @@ var (
 func (c gauges) Describe(descs chan<- *prometheus.Desc) {
 	descs <- inProgressDesc
 	descs <- waitingDesc
+	descs <- quotaUsedDesc
+	descs <- quotaLimitDesc
 	descs <- keyFileDesc
 }
 
@@ -119,9 +125,21 @@ func (c gauges) Collect(metrics chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
-	for name, a := range c.gate.current.Load().accounts {
+	current, now := c.gate.current.Load(), c.gate.now()
+	for name, a := range current.accounts {
 		gauge(inProgressDesc, float64(a.inProgress.Load()), name)
 		gauge(waitingDesc, float64(a.waiting.Load()), name)
+	}
+	for name, t := range current.tenants {
+		used := current.accounts[name].month.used(now)
+		if limit := t.Quota.PagesPerMonth; limit > 0 {
+			gauge(quotaUsedDesc, float64(used.Pages), name, "pages")
+			gauge(quotaLimitDesc, float64(limit), name, "pages")
+		}
+		if limit := t.Quota.TokensPerMonth; limit > 0 {
+			gauge(quotaUsedDesc, float64(used.Tokens), name, "tokens")
+			gauge(quotaLimitDesc, float64(limit), name, "tokens")
+		}
 	}
 	valid := 1.0
 	if c.gate.KeyFileError() != nil {

@@ -13,7 +13,8 @@ type snapshot struct {
 	keys      map[string]*keyState // by id
 	anonymous *Identity            // of no address in particular; nil where not configured
 	decoy     KeyHash              // random, compared with where there is no such key
-	accounts  map[string]*account  // by tenant, also of former tenants still at work
+	tenants   map[string]*Tenant
+	accounts  map[string]*account // by tenant, also of former tenants still at work
 }
 
 type keyState struct {
@@ -33,6 +34,7 @@ func newSnapshot(file *KeyFile, accounts map[string]*account, old *snapshot) *sn
 	for i := range file.Tenants {
 		tenants[file.Tenants[i].Name] = &file.Tenants[i]
 	}
+	s.tenants = tenants
 	owners := make(map[string]*scope, len(tenants))
 	for name, t := range tenants {
 		owners[name] = newScope("tenant/"+name, t.Limits, &accounts[name].slots)

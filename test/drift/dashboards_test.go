@@ -135,12 +135,29 @@ func TestDashboards_PromtoolAcceptsTheFiles(t *testing.T) {
 	promtool(t, "", "test", "rules", dashboards("alerts.test.yaml"))
 }
 
+// quotaKeys are the repository's keys with a quota, which is shown where there is one.
+func quotaKeys(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(stand.Repository("keys.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tenant = "  - name: development\n"
+	with := strings.Replace(string(text), tenant, tenant+"    quota: {pages_per_month: 1000, tokens_per_month: 1000000}\n", 1)
+	if with == string(text) {
+		t.Fatal("keys.yaml has no tenant development")
+	}
+	return with
+}
+
 func TestDashboards_AskForWhatARouterHas(t *testing.T) {
 	panels, variables := dashboardQueries(t)
 	alerts := alertQueries(t)
 	s := stand.New(t, stand.Options{
-		Sim:  []string{"-engine", "synthetic", "-tokens", "20", "-tpot", "1ms"},
-		Pool: "health: {interval: 200ms}",
+		Sim:    []string{"-engine", "synthetic", "-tokens", "20", "-tpot", "1ms"},
+		Pool:   "health: {interval: 200ms}",
+		Config: fmt.Sprintf("cache: {dir: %q}", t.TempDir()),
+		Keys:   quotaKeys(t),
 	})
 	traffic(t, s)
 
