@@ -72,7 +72,7 @@ func TestErrorTable(t *testing.T) {
 		{compat.RateLimited("requests", 0), "429 requests rate_limit_exceeded 1ms false"},
 		{compat.AboveLimit("images"), "429 images rate_limit_exceeded 0s true"},
 		{compat.RouteNotAllowed(), "403 invalid_request_error insufficient_permissions 0s false"},
-		{compat.QuotaExceeded(), "429 insufficient_quota insufficient_quota 0s true"},
+		{compat.QuotaExceeded("pages", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)), "429 insufficient_quota insufficient_quota 0s true"},
 		{compat.Overloaded(0), "503 server_error overloaded 1s false"},
 		{compat.Upstream(), "502 server_error upstream_error 0s false"},
 		{compat.Timeout(), "504 server_error timeout 0s true"},

@@ -99,11 +99,11 @@ func RouteNotAllowed() *Error {
 	return &Error{Status: 403, Type: invalidRequest, Code: "insufficient_permissions", Message: "You have insufficient permissions for this operation."}
 }
 
-// QuotaExceeded is the answer to a tenant whose quota is used up. Without
+// QuotaExceeded is the answer to a tenant whose quota of pages or tokens is used up. Without
 // NoRetry the SDKs would try again all the same.
-func QuotaExceeded() *Error {
+func QuotaExceeded(what string, resets time.Time) *Error {
 	return &Error{Status: 429, Type: "insufficient_quota", Code: "insufficient_quota", NoRetry: true,
-		Message: "You exceeded your current quota. Ask the operator of this service for more."}
+		Message: fmt.Sprintf("You exceeded your current quota of %s. It begins anew on %s (UTC); the operator of this service may give you more.", what, resets.Format(time.DateOnly))}
 }
 
 // Overloaded is the answer where no backend has room in time, or none is usable.

@@ -38,7 +38,7 @@ func (s *Server) handleBatch(rc *fasthttp.RequestCtx, x *exchange) error {
 		return tooMany(sheets, err)
 	}
 	began := time.Now()
-	pages, items := s.readPages(x, m, sheets, wanted{r.Prompt, r.Format})
+	pages, items := s.readPages(x, m, sheets, wanted{r.Prompt, r.Format, control(rc)})
 	x.away = time.Since(began)
 	for i := range pages {
 		x.account(pages[i].outcome(sheets[i], items[i].Err))

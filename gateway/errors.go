@@ -43,7 +43,7 @@ func (s *Server) shown(x *exchange, err error) *compat.Error {
 	case errors.As(err, &limit):
 		return compat.RateLimited(limit.Limit, limit.RetryAfter)
 	case errors.As(err, &quota):
-		return compat.QuotaExceeded()
+		return compat.QuotaExceeded(quota.What, quota.Resets)
 	case errors.As(err, &flaskError):
 		return &compat.Error{Status: flaskError.Status, Message: flaskError.Message}
 	case errors.As(err, &status) && x.route == "responses" && notServed(status.Status):

@@ -33,7 +33,7 @@ func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
 	if err := s.charge(rc, x, sheet.work, sheet.imageTokens); err != nil {
 		return err
 	}
-	page, err := s.readPage(x, m, sheet, wanted{r.Prompt, r.Format})
+	page, err := s.readPage(x, m, sheet, wanted{r.Prompt, r.Format, control(rc)})
 	x.receipt, x.cache, x.ending, x.away = page.receipt, page.cache, page.finish, page.away
 	x.account(page.outcome(sheet, err))
 	if err != nil {
@@ -89,8 +89,9 @@ func asIfEmpty(rc *fasthttp.RequestCtx, err error) bool {
 
 // wanted is what the caller asks of every image.
 type wanted struct {
-	prompt string
-	format legacy.Format
+	prompt  string
+	format  legacy.Format
+	control completions.Control
 }
 
 // page is what became of one image.
@@ -149,7 +150,7 @@ func (s *Server) readPage(x *exchange, m *completions.Model, image sheet, want w
 	profile := x.setup.cfg.Legacy.Profile
 	r := s.request(x, m)
 	r.Page = &completions.Page{Image: image.Data, MIME: image.mime, Prompt: legacy.ModelPrompt(want.prompt)}
-	r.QueueFor = x.left(x.setup.cfg.Legacy.Timeout)
+	r.QueueFor, r.Control = x.left(x.setup.cfg.Legacy.Timeout), want.control
 	began := time.Now()
 	a, err := x.setup.service.Whole(x.ctx, r)
 	p.receipt, p.cache, p.finish, p.quality, p.length = a.Receipt, a.Cache, a.Finish, a.Quality, len(a.Text)
@@ -200,7 +201,7 @@ func (x *exchange) legacyError(e *compat.Error, err error) *legacy.Error {
 	case errors.As(err, &limit), errors.As(err, &throttled):
 		return legacy.RateLimited(e.RetryAfter)
 	case errors.As(err, &quota):
-		return legacy.QuotaExceeded()
+		return legacy.QuotaExceeded(quota.Resets)
 	case errors.Is(err, auth.ErrNoRoute):
 		return legacy.RouteNotAllowed()
 	case errors.Is(err, auth.ErrNoKey), errors.Is(err, auth.ErrBadKey):

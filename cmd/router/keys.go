@@ -210,6 +210,8 @@ func showKey(args []string, stdout, stderr io.Writer) error {
 	line("  quota", quotaInShort(t.Quota))
 	line("  at its limits", choose(t.Wait, "waits for requests in progress", "is refused"))
 	line("  privileged", choose(t.Privileged, "yes", "no"))
+	line("  cache group", choose(t.CacheGroup != "", printable(t.CacheGroup), "-"))
+	line("  finishes abandoned work", choose(t.FinishAbandoned, "yes", "no"))
 	for _, name := range slices.Sorted(maps.Keys(t.Labels)) {
 		line("  label "+printable(name), printable(t.Labels[name]))
 	}

@@ -132,8 +132,8 @@ func AboveLimit() *Error {
 }
 
 // QuotaExceeded is the answer to a caller whose month is used up.
-func QuotaExceeded() *Error {
-	return &Error{Status: http.StatusTooManyRequests, Message: "本月額度已用完，請聯絡管理員"}
+func QuotaExceeded(resets time.Time) *Error {
+	return &Error{Status: http.StatusTooManyRequests, Message: "本月額度已用完，" + resets.Format(time.DateOnly) + " (UTC) 重新計算；如需提高額度請聯絡管理員"}
 }
 
 // RouteNotAllowed is the answer to a key that may not use the route.
