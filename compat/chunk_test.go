@@ -78,7 +78,7 @@ func describe(err error, c *compat.Chunk) string {
 		words = append(words, fmt.Sprintf("%d:%s:%s", choice.Index, text, choice.Finish))
 	}
 	if c.Usage != nil {
-		words = append(words, fmt.Sprint("usage", *c.Usage))
+		words = append(words, fmt.Sprintf("usage{%d %d %d}", c.Usage.PromptTokens, c.Usage.CompletionTokens, c.Usage.TotalTokens))
 	}
 	return strings.Join(words, " ")
 }
