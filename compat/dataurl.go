@@ -12,12 +12,13 @@ import (
 // It came as a data URL, or as an http(s) URL, of which nothing but URL and Param
 // is known until Embed.
 type Image struct {
-	MIME          string // "image/png", as sniffed, not as claimed
-	Base64        []byte // of a data URL: valid standard base64, padded; a span of the body, or a copy where the body had escapes in it
-	Width, Height int    // pixels
-	URL           string // http or https; "" for a data URL
-	Param         string // where URL stands in the body, for an error
-	Raw           []byte // what was found at URL, see Embed
+	MIME          string    // "image/png", as sniffed, not as claimed
+	Base64        []byte    // of a data URL: valid standard base64, padded; a span of the body, or a copy where the body had escapes in it
+	Width, Height int       // pixels
+	URL           string    // http or https; "" for a data URL
+	Param         string    // where URL stands in the body, for an error
+	Raw           []byte    // what was found at URL, see Embed
+	Sum           *[32]byte // by Rules.Sum, of what Base64 stands for; nil where it was not asked for
 
 	span span // of the string that holds URL in the body, quotes included
 }
@@ -52,7 +53,7 @@ func (p *requestReader) dataURL() (url []byte, header, run int, err error) {
 	start := p.pos + 1
 	measure := func(url []byte) {
 		if header = dataHeader(url); header > 0 {
-			run = base64Run(url[header:])
+			run = p.base64(url[header:])
 		}
 	}
 	measure(p.data[start:])
@@ -63,6 +64,32 @@ func (p *requestReader) dataURL() (url []byte, header, run int, err error) {
 		measure(url)
 	}
 	return url, header, run, err
+}
+
+// base64 counts the leading bytes of rest that are of the standard alphabet, and
+// has the image named where that is wanted. What can be decoded is base64, so
+// that naming an image spares counting the text byte by byte.
+func (p *requestReader) base64(rest []byte) (run int) {
+	p.sum = nil
+	if p.rules.Sum == nil || len(p.request.Images) > 0 {
+		return base64Run(rest)
+	}
+	text := rest
+	if end := bytes.IndexByte(rest, '"'); end >= 0 {
+		text = rest[:end]
+	}
+	// Decoders skip line breaks, which no JSON string holds, and those that work
+	// in blocks may take padding for the end of each.
+	plain, _, _ := bytes.Cut(text, []byte("="))
+	if bytes.IndexByte(plain, '\n') >= 0 || bytes.IndexByte(plain, '\r') >= 0 {
+		return base64Run(rest)
+	}
+	sum, err := p.rules.Sum(text)
+	if err != nil {
+		return base64Run(rest)
+	}
+	p.sum = &sum
+	return len(plain)
 }
 
 // dataHeader is the length of the data:image/<subtype>;base64, at the start of

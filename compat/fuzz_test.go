@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -128,6 +129,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, d uint8, body []byte) {
 		r, err := Parse(Dialect(d%3), body, Rules{MaxImages: 2, MaxN: 8})
+		if _, named := Parse(Dialect(d%3), body, Rules{MaxImages: 2, MaxN: 8, Sum: sumOf}); !reflect.DeepEqual(named, err) {
+			t.Fatalf("%q: got %v where images are named, %v where they are not", body, named, err)
+		}
 		if valid := jsontext.Value(body).IsValid(); err == nil && !valid {
 			t.Fatalf("%q passed", body)
 		}
@@ -146,6 +150,12 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q became %q", body, changed)
 		}
 	})
+}
+
+// sumOf takes whatever a decoder takes, line breaks too.
+func sumOf(text []byte) (sum [32]byte, err error) {
+	_, err = base64.StdEncoding.AppendDecode(nil, text)
+	return sum, err
 }
 
 func FuzzChunk(f *testing.F) {

@@ -2,14 +2,17 @@ package compat_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"image"
 	"image/color/palette"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -181,4 +184,87 @@ func TestParse_UnescapesADataURL(t *testing.T) {
 			t.Errorf("%.40s: the body has changed", url)
 		}
 	}
+}
+
+// TestParse_NamesAnImageAndChangesNothingElse holds a reader that names images
+// to one that does not, also where its decoder takes more than a data URL may
+// hold: line breaks, as all decoders, and padding where a block ends.
+func TestParse_NamesAnImageAndChangesNothingElse(t *testing.T) {
+	raw := encoded(t, "jpeg", 30, 20)
+	for len(raw)%3 != 1 { // so that the text ends in ==
+		raw = append(raw, 0)
+	}
+	text := encode(raw)
+	half := len(text) / 8 * 4
+	sum := func(text []byte) (sum [32]byte, err error) {
+		whole := strings.ReplaceAll(string(text), "==", "")
+		decoded, err := base64.RawStdEncoding.DecodeString(whole)
+		return sha256.Sum256(decoded), err
+	}
+	for name, text := range map[string]string{
+		"padded":                   text,
+		"not padded":               encode(append(bytes.Clone(raw), 0, 0)),
+		"slashes escaped":          strings.ReplaceAll(text, "/", `\/`),
+		"padding escaped":          text[:len(text)-1] + `\u003d`,
+		"a letter escaped":         text[:half] + fmt.Sprintf(`\u%04x`, text[half]) + text[half+1:],
+		"a line break":             text[:half] + "\n" + text[half:],
+		"four line breaks":         text[:half] + "\n\n\n\n" + text[half:],
+		"four returns":             text[:half] + "\r\r\r\r" + text[half:],
+		"four line breaks escaped": text[:half] + `\n\n\n\n` + text[half:],
+		"a line break at the end":  text + "\n",
+		"padding in the middle":    text[:half] + "==" + text[half:],
+		"padding of a block":       text[:half] + "AA==" + text[half:],
+		"three paddings":           text + "=",
+		"no padding":               strings.TrimRight(text, "="),
+		"a quote escaped":          text[:half] + `\"` + text[half:],
+		"the other alphabet":       text[:half] + "--__" + text[half:],
+		"not ASCII":                text[:half] + "é" + text[half:],
+		"a zero byte":              text[:half] + "\x00" + text[half:],
+		"an end":                   text[:half] + `"`,
+		"nothing":                  "",
+		"only padding":             "==",
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := []byte(chat(`{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,` + text + `"}}`))
+			named := rules
+			named.Sum = sum
+			want, wantErr := compat.Parse(compat.Chat, body, rules)
+			got, err := compat.Parse(compat.Chat, body, named)
+			if !reflect.DeepEqual(err, wantErr) {
+				t.Fatalf("got %v, want %v", err, wantErr)
+			}
+			if err != nil {
+				return
+			}
+			if name := got.Images[0].Sum; name == nil || *name != sha256.Sum256(decode(t, got.Images[0].Base64)) {
+				t.Errorf("the image is named %x", name)
+			}
+			got.Images[0].Sum = nil
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+// A request of several images is not known by theirs, so the others are not named.
+func TestParse_NamesTheFirstImageOnly(t *testing.T) {
+	part := `{"type":"image_url","image_url":{"url":"data:image/png;base64,` + encode(encoded(t, "png", 30, 20)) + `"}}`
+	asked := 0
+	r := parse(t, compat.Chat, chat(part+","+part), compat.Rules{MaxImages: 2, Sum: func([]byte) (sum [32]byte, err error) {
+		asked++
+		return sum, nil
+	}})
+	if asked != 1 || r.Images[0].Sum == nil || r.Images[1].Sum != nil {
+		t.Errorf("asked for %d names, got %v and %v", asked, r.Images[0].Sum, r.Images[1].Sum)
+	}
+}
+
+func decode(t *testing.T, text []byte) []byte {
+	t.Helper()
+	raw, err := base64.StdEncoding.AppendDecode(nil, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }

@@ -253,6 +253,7 @@ func (p *requestReader) image(at func() string) error {
 		problem.Param = at()
 		return problem
 	}
+	image.Sum = p.sum
 	p.request.Images = append(p.request.Images, image)
 	return nil
 }

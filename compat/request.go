@@ -12,6 +12,11 @@ type Rules struct {
 	MaxN         int  // highest "n" (and "best_of")
 	Privileged   bool // the tenant may use the keys that are otherwise refused
 	RemoteImages bool // http(s) image URLs may pass: the caller fetches and Embeds them
+
+	// Sum names the image that text, in base64's standard alphabet, stands for,
+	// and refuses text that encoding/base64 refuses. It is asked for a request's
+	// first image where that is a data URL; nil where nobody needs a name.
+	Sum func(text []byte) ([32]byte, error)
 }
 
 // Member is one top-level member of a JSON object: its name, unescaped, and
@@ -86,7 +91,8 @@ type requestReader struct {
 
 	place         place // within messages, input
 	prompts       int
-	streamOptions bool // stream_options is there and not null
+	streamOptions bool      // stream_options is there and not null
+	sum           *[32]byte // of the image at hand
 }
 
 func (p *requestReader) top() error {

@@ -70,6 +70,10 @@ func (q *question) page(c *compat.Request, d Digest) (ok bool) {
 		q.image = d.Sum(image.Raw)
 		return image.Raw != nil
 	}
+	if image.Sum != nil {
+		q.image = *image.Sum
+		return true
+	}
 	var err error
 	q.image, err = d.SumBase64(image.Base64)
 	return err == nil

@@ -201,6 +201,36 @@ func TestQuestion_WithAnImageByURLIsAboutTheImage(t *testing.T) {
 	}
 }
 
+func TestQuestion_IsTheSameWhereItsImageWasNamedBefore(t *testing.T) {
+	m := new(memory)
+	s := service(t, answering("x", "stop"), m)
+	named := client(t, s, chat(picture(1), "Free OCR.", ""))
+	sum, err := s.ImageSum(compat.Chat)(named.Client.Images[0].Base64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named.Client.Images[0].Sum = &sum
+	got, ok := keyOf(t, s, m, named)
+	if want, _ := keyOf(t, s, m, client(t, s, chat(picture(1), "Free OCR.", ""))); !ok || got != want {
+		t.Error("it has another key")
+	}
+	sum[0] ^= 1
+	if other, _ := keyOf(t, s, m, named); other == got {
+		t.Error("the image is named once more")
+	}
+}
+
+func TestService_NamesImagesOnlyWhereAnswersAreRemembered(t *testing.T) {
+	for _, d := range []compat.Dialect{compat.Chat, compat.Completions, compat.Responses} {
+		if service(t, answering("x", "stop"), nil).ImageSum(d) != nil {
+			t.Errorf("dialect %d without a cache: images are named", d)
+		}
+		if named := service(t, answering("x", "stop"), new(memory)).ImageSum(d) != nil; named != (d == compat.Chat) {
+			t.Errorf("dialect %d: images are named: %t", d, named)
+		}
+	}
+}
+
 func TestQuestion_WithoutAnImageIsSharedWhereTheCallerWants(t *testing.T) {
 	m := new(memory)
 	s := service(t, answering("x", "stop"), m)

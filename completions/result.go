@@ -27,6 +27,15 @@ type result struct {
 	Usage  compat.Usage `json:"usage"`
 }
 
+// ImageSum is what names a request's image while its body is read, for
+// compat.Rules; nil where no answer in this dialect is remembered.
+func (s *Service) ImageSum(d compat.Dialect) func(text []byte) ([32]byte, error) {
+	if s.deps.Cache == nil || d != compat.Chat {
+		return nil
+	}
+	return s.deps.Digest.SumBase64
+}
+
 // key names what r asks for, where only one answer to it is possible and the
 // cache is on: then the answer may be a remembered or another's.
 func (s *Service) key(r *Request) (key [32]byte, ok bool) {

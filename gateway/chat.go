@@ -52,6 +52,7 @@ func (s *Server) parse(d compat.Dialect, body []byte, x *exchange) (*completions
 		MaxN:         x.setup.cfg.OpenAI.MaxN,
 		Privileged:   x.identity.Tenant.Privileged,
 		RemoteImages: x.setup.fetcher != nil,
+		Sum:          x.setup.service.ImageSum(d),
 	})
 	if err != nil {
 		return nil, err
