@@ -28,9 +28,13 @@ func newTrace(pages []page, n int, load float64, random *rand.Rand) (tr trace) {
 	var work time.Duration
 	var gaps []float64
 	var sum float64
+	repeats := make([]bool, n)
+	for _, i := range random.Perm(n - 1)[:n*3/10] {
+		repeats[i+1] = true
+	}
 	for i := range n {
 		p := pages[i-tr.again]
-		if i > 0 && random.Float64() < 0.3 {
+		if repeats[i] {
 			p = tr.pages[random.IntN(i)]
 			tr.again++
 		}
