@@ -119,6 +119,25 @@ func TestRemembered_CallersDecide(t *testing.T) {
 	}
 }
 
+// The legacy routes mind what their callers say of the cache, too.
+func TestRemembered_LegacyCallersDecideToo(t *testing.T) {
+	t.Parallel()
+	s, n := memory(t, "", "", 0)
+	c, p := newClient(t, s.Routers[0].URL, s.Key), page{png: picture(t, 1)}
+	first, _ := sees(t, n, c, "form", p, nil, "miss")
+	if run, _ := sees(t, n, c, "form", p, with("Cache-Control", "no-store"), "bypass"); run == first {
+		t.Error("no-store was answered from the cache")
+	}
+	second, _ := sees(t, n, c, "json", p, with("Cache-Control", "no-cache"), "miss")
+	if run, _ := sees(t, n, c, "form", p, nil, "hit"); run != second || second == first {
+		t.Errorf("runs %d, %d, then %d", first, second, run)
+	}
+	third, _ := sees(t, n, c, "batch", p, with("Cache-Control", "no-store"), "bypass")
+	if run, _ := sees(t, n, c, "batch", p, nil, "hit"); run != second || third == second {
+		t.Errorf("a batch without the cache had run %d, one with it %d, want %d", third, run, second)
+	}
+}
+
 // A question without an image is shared where its caller asks for it.
 func TestRemembered_TextAloneWhereTheCallerWants(t *testing.T) {
 	t.Parallel()
