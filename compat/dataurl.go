@@ -78,18 +78,12 @@ func (p *requestReader) base64(rest []byte) (run int) {
 	if end := bytes.IndexByte(rest, '"'); end >= 0 {
 		text = rest[:end]
 	}
-	// Decoders skip line breaks, which no JSON string holds, and those that work
-	// in blocks may take padding for the end of each.
-	plain, _, _ := bytes.Cut(text, []byte("="))
-	if bytes.IndexByte(plain, '\n') >= 0 || bytes.IndexByte(plain, '\r') >= 0 {
-		return base64Run(rest)
-	}
 	sum, err := p.rules.Sum(text)
-	if err != nil {
-		return base64Run(rest)
+	if err != nil || bytes.IndexByte(text, '\n') >= 0 || bytes.IndexByte(text, '\r') >= 0 {
+		return base64Run(rest) // decoders skip line breaks, which no JSON string holds
 	}
 	p.sum = &sum
-	return len(plain)
+	return len(bytes.TrimRight(text, "="))
 }
 
 // dataHeader is the length of the data:image/<subtype>;base64, at the start of

@@ -187,8 +187,8 @@ func TestParse_UnescapesADataURL(t *testing.T) {
 }
 
 // TestParse_NamesAnImageAndChangesNothingElse holds a reader that names images
-// to one that does not, also where its decoder takes more than a data URL may
-// hold: line breaks, as all decoders, and padding where a block ends.
+// to one that does not, also where decoders take more than a data URL may hold,
+// which is line breaks.
 func TestParse_NamesAnImageAndChangesNothingElse(t *testing.T) {
 	raw := encoded(t, "jpeg", 30, 20)
 	for len(raw)%3 != 1 { // so that the text ends in ==
@@ -197,8 +197,7 @@ func TestParse_NamesAnImageAndChangesNothingElse(t *testing.T) {
 	text := encode(raw)
 	half := len(text) / 8 * 4
 	sum := func(text []byte) (sum [32]byte, err error) {
-		whole := strings.ReplaceAll(string(text), "==", "")
-		decoded, err := base64.RawStdEncoding.DecodeString(whole)
+		decoded, err := base64.StdEncoding.AppendDecode(nil, text)
 		return sha256.Sum256(decoded), err
 	}
 	for name, text := range map[string]string{
@@ -213,7 +212,6 @@ func TestParse_NamesAnImageAndChangesNothingElse(t *testing.T) {
 		"four line breaks escaped": text[:half] + `\n\n\n\n` + text[half:],
 		"a line break at the end":  text + "\n",
 		"padding in the middle":    text[:half] + "==" + text[half:],
-		"padding of a block":       text[:half] + "AA==" + text[half:],
 		"three paddings":           text + "=",
 		"no padding":               strings.TrimRight(text, "="),
 		"a quote escaped":          text[:half] + `\"` + text[half:],

@@ -11,7 +11,7 @@ import (
 // nowhere else.
 type Digest interface {
 	Sum(image []byte) [32]byte
-	SumBase64(text []byte) ([32]byte, error) // of what text stands for
+	SumBase64(text []byte) ([32]byte, error) // of what text stands for; see compat.Rules.Sum
 }
 
 // plainDigest is SHA-256, for a service that was given nothing faster.
@@ -32,7 +32,9 @@ func (plainDigest) SumBase64(text []byte) (sum [32]byte, err error) {
 			return sum, err
 		}
 		h.Write(decoded[:n])
-		text = text[min(block, len(text)):]
+		if text = text[min(block, len(text)):]; len(text) > 0 && n < len(decoded) {
+			return sum, base64.CorruptInputError(n / 3 * 4) // an end, or a line break, within the text
+		}
 	}
 	h.Sum(sum[:0])
 	return sum, nil

@@ -1,6 +1,7 @@
 package completions_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strings"
 	"testing"
@@ -217,6 +218,19 @@ func TestQuestion_IsTheSameWhereItsImageWasNamedBefore(t *testing.T) {
 	sum[0] ^= 1
 	if other, _ := keyOf(t, s, m, named); other == got {
 		t.Error("the image is named once more")
+	}
+}
+
+func TestService_NamesNoImageWhoseTextEndsInTheMiddle(t *testing.T) {
+	sum := service(t, answering("x", "stop"), new(memory)).ImageSum(compat.Chat)
+	for _, end := range []string{"AA==", "AAA=", "\n\n\n\n"} {
+		text := strings.Repeat("A", 16<<10-len(end)) + end
+		if _, err := sum([]byte(text + "AAAA")); err == nil {
+			t.Errorf("%q after 16 kB, and more behind it: no error", end)
+		}
+	}
+	if _, err := sum(bytes.Repeat([]byte("A"), 16<<10+4)); err != nil {
+		t.Errorf("text of the same length: %v", err)
 	}
 }
 
