@@ -94,7 +94,7 @@ func (n *numbered) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	delta(`{"role":"assistant","content":""}`, "null")
 	for text := n.text(run); len(text) > 0; {
-		piece := text[:min(len(text), 128)]
+		piece := text[:min(len(text), 512)]
 		text = text[len(piece):]
 		delta(fmt.Sprintf(`{"content":%q}`, piece), "null")
 	}
