@@ -205,6 +205,12 @@ func (c *LRU) remove(k Key, e *entry) {
 	c.bytes -= e.charge()
 }
 
+// Bytes is what the entries are charged, at most MaxBytes.
+func (c *LRU) Bytes() int64 {
+	bytes, _ := c.size()
+	return bytes
+}
+
 // size returns the bytes charged and the number of entries.
 func (c *LRU) size() (bytes int64, entries int) {
 	c.mu.Lock()

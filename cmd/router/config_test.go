@@ -380,7 +380,7 @@ func TestMemory_FollowsFromTheBudgets(t *testing.T) {
 	for _, test := range []struct {
 		bodies, cache Size
 		limit         int64
-		percent       int
+		percent       int64
 	}{
 		{1 << 30, 256 << 20, 1504 << 20, 400}, // the default
 		{128 << 20, 0, 208 << 20, 225},
@@ -389,8 +389,27 @@ func TestMemory_FollowsFromTheBudgets(t *testing.T) {
 	} {
 		c := &Config{Memory: Memory{Bodies: test.bodies}, Cache: Cache{MaxBytes: test.cache}}
 		limit := memoryLimit(c)
-		if percent := gcPercent(limit); limit != test.limit || percent != test.percent {
+		if percent := heapGrowth(limit); limit != test.limit || percent != test.percent {
 			t.Errorf("%d and %d: got %d, %d %%, want %d, %d %%", test.bodies, test.cache, limit, percent, test.limit, test.percent)
+		}
+	}
+}
+
+func TestGCPercent_LetsWhatIsCachedMakeNoRoomForGarbage(t *testing.T) {
+	const mib = 1 << 20
+	for _, test := range []struct {
+		live, cached int64 // MiB
+		want         int   // per cent of live
+	}{
+		{32, 0, 400},     // no cache: as much as there may be
+		{4, 0, 400},      // hardly anything lives
+		{290, 256, 11},   // a full cache: an eighth of it
+		{48, 16, 233},    // a small one: what works counts, what is cached is taken off
+		{1500, 256, 314}, // bodies outweigh the cache
+		{10, 30, 50},     // the heap was measured before the cache filled
+	} {
+		if got := gcPercent(400, test.live*mib, test.cached*mib); got != test.want {
+			t.Errorf("%d MiB live, %d cached: %d %%, want %d", test.live, test.cached, got, test.want)
 		}
 	}
 }

@@ -69,6 +69,7 @@ func (r *rooms) run(main, admin net.Listener, signals <-chan os.Signal) error {
 	group.Go(func() error { return r.gate.Run(ctx) })
 	group.Go(func() error { return r.ledger.Run(ctx) }) // to the end: what was asked last is written down too
 	group.Go(func() error { return r.results.run(ctx) })
+	group.Go(func() error { return r.followHeap(ctx) })
 	group.Go(func() error { return notClosed(operators.Serve(admin)) })
 	group.Go(func() error { return r.serve(main) })
 	group.Go(func() error {
