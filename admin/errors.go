@@ -18,24 +18,32 @@ import (
 const invalidRequest = "invalid_request_error"
 
 func badToken() *compat.Error {
-	return &compat.Error{Status: http.StatusUnauthorized, Type: invalidRequest, Code: "invalid_admin_token",
-		Message: "The operators' token is missing or wrong. Send it as Authorization: Bearer TOKEN."}
+	return &compat.Error{
+		Status: http.StatusUnauthorized, Type: invalidRequest, Code: "invalid_admin_token",
+		Message: "The operators' token is missing or wrong. Send it as Authorization: Bearer TOKEN.",
+	}
 }
 
 func tooManyTokens(wait time.Duration) *compat.Error {
 	wait = time.Duration(math.Ceil(wait.Seconds())) * time.Second
-	return &compat.Error{Status: http.StatusTooManyRequests, Type: "requests", Code: "rate_limit_exceeded", RetryAfter: wait,
-		Message: fmt.Sprintf("Too many wrong tokens from this address. The right one is taken at any time, a wrong one in %s.", wait)}
+	return &compat.Error{
+		Status: http.StatusTooManyRequests, Type: "requests", Code: "rate_limit_exceeded", RetryAfter: wait,
+		Message: fmt.Sprintf("Too many wrong tokens from this address. The right one is taken at any time, a wrong one in %s.", wait),
+	}
 }
 
 func foreignHost() *compat.Error {
-	return &compat.Error{Status: http.StatusForbidden, Type: invalidRequest, Code: "host_not_allowed",
-		Message: "This listener has no token, so it answers to localhost, 127.0.0.1 and [::1] only."}
+	return &compat.Error{
+		Status: http.StatusForbidden, Type: invalidRequest, Code: "host_not_allowed",
+		Message: "This listener has no token, so it answers to localhost, 127.0.0.1 and [::1] only.",
+	}
 }
 
 func foreignOrigin() *compat.Error {
-	return &compat.Error{Status: http.StatusForbidden, Type: invalidRequest, Code: "origin_not_allowed",
-		Message: "A web page of another origin must not change anything here."}
+	return &compat.Error{
+		Status: http.StatusForbidden, Type: invalidRequest, Code: "origin_not_allowed",
+		Message: "A web page of another origin must not change anything here.",
+	}
 }
 
 func notFound(code, message string) *compat.Error {

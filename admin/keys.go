@@ -161,6 +161,8 @@ func keyError(err error) error {
 	case errors.Is(err, auth.ErrKeyDisabled):
 		return conflict("key_disabled", sentence(err))
 	}
-	return &compat.Error{Status: http.StatusInternalServerError, Type: "server_error", Code: "key_file_unusable",
-		Message: "The key file cannot be used: " + plain(err) + "."}
+	return &compat.Error{
+		Status: http.StatusInternalServerError, Type: "server_error", Code: "key_file_unusable",
+		Message: "The key file cannot be used: " + plain(err) + ".",
+	}
 }

@@ -17,8 +17,10 @@ func (s *server) reload(c *call) (any, error) {
 	}
 	problems := problemsOf(err)
 	return nil, &detailed{
-		answer: &compat.Error{Status: http.StatusBadRequest, Type: invalidRequest, Code: "invalid_config",
-			Message: fmt.Sprintf("The configuration stays as it was: %s.", strings.Join(problems, "; "))},
+		answer: &compat.Error{
+			Status: http.StatusBadRequest, Type: invalidRequest, Code: "invalid_config",
+			Message: fmt.Sprintf("The configuration stays as it was: %s.", strings.Join(problems, "; ")),
+		},
 		beside: map[string]any{"problems": problems},
 	}
 }

@@ -26,37 +26,63 @@ func (s *server) routes() []route {
 	return []route{
 		{method: "GET", path: "/admin", does: "this list", handle: s.index},
 		{method: "GET", path: "/admin/keys", query: []string{"tenant"}, does: "the keys, all or of one tenant", handle: s.listKeys},
-		{method: "POST", path: "/admin/keys", body: true, action: "keys.create",
-			does: "make a key for a tenant; its text is shown this once", handle: s.createKey},
+		{
+			method: "POST", path: "/admin/keys", body: true, action: "keys.create",
+			does: "make a key for a tenant; its text is shown this once", handle: s.createKey,
+		},
 		{method: "GET", path: "/admin/keys/{id}", does: "a key and its tenant", handle: s.showKey},
-		{method: "DELETE", path: "/admin/keys/{id}", action: "keys.delete",
-			does: "take a key away for good", handle: s.deleteKey},
-		{method: "POST", path: "/admin/keys/{id}/rotate", body: true, action: "keys.rotate",
-			does: "make a key in place of this one, which ends after a time of grace", handle: s.rotateKey},
-		{method: "POST", path: "/admin/keys/{id}/disable", action: "keys.disable",
-			does: "refuse a key until it is enabled", handle: s.disableKey},
-		{method: "POST", path: "/admin/keys/{id}/enable", action: "keys.enable",
-			does: "take a disabled key again", handle: s.enableKey},
+		{
+			method: "DELETE", path: "/admin/keys/{id}", action: "keys.delete",
+			does: "take a key away for good", handle: s.deleteKey,
+		},
+		{
+			method: "POST", path: "/admin/keys/{id}/rotate", body: true, action: "keys.rotate",
+			does: "make a key in place of this one, which ends after a time of grace", handle: s.rotateKey,
+		},
+		{
+			method: "POST", path: "/admin/keys/{id}/disable", action: "keys.disable",
+			does: "refuse a key until it is enabled", handle: s.disableKey,
+		},
+		{
+			method: "POST", path: "/admin/keys/{id}/enable", action: "keys.enable",
+			does: "take a disabled key again", handle: s.enableKey,
+		},
 		{method: "GET", path: "/admin/tenants", does: "the tenants and what they may do", handle: s.listTenants},
 		{method: "GET", path: "/admin/tenants/{name}", does: "one of them", handle: s.showTenant},
-		{method: "PUT", path: "/admin/tenants/{name}", body: true, action: "tenants.set",
-			does: "make a tenant, or make it say what the body says", handle: s.setTenant},
-		{method: "DELETE", path: "/admin/tenants/{name}", action: "tenants.delete",
-			does: "take a tenant away that has no keys", handle: s.deleteTenant},
-		{method: "GET", path: "/admin/usage", query: []string{"tenant", "key"},
-			does: "what was used today and this month", handle: s.showUsage},
+		{
+			method: "PUT", path: "/admin/tenants/{name}", body: true, action: "tenants.set",
+			does: "make a tenant, or make it say what the body says", handle: s.setTenant,
+		},
+		{
+			method: "DELETE", path: "/admin/tenants/{name}", action: "tenants.delete",
+			does: "take a tenant away that has no keys", handle: s.deleteTenant,
+		},
+		{
+			method: "GET", path: "/admin/usage", query: []string{"tenant", "key"},
+			does: "what was used today and this month", handle: s.showUsage,
+		},
 		{method: "GET", path: "/admin/backends", does: "the pools and their backends as they are now", handle: s.listBackends},
-		{method: "POST", path: "/admin/backends/{name}/cordon", action: "backends.cordon",
-			does: "give a backend no new work; what runs there goes on", handle: s.cordon},
-		{method: "POST", path: "/admin/backends/{name}/uncordon", action: "backends.uncordon",
-			does: "give a backend work again", handle: s.uncordon},
-		{method: "POST", path: "/admin/backends/{name}/drain", query: []string{"timeout"}, action: "backends.drain",
-			does: "cordon a backend and wait until nothing runs there, 30s or the timeout", handle: s.drain},
-		{method: "POST", path: "/admin/reload", action: "reload",
-			does: "read the configuration again", handle: s.reload},
+		{
+			method: "POST", path: "/admin/backends/{name}/cordon", action: "backends.cordon",
+			does: "give a backend no new work; what runs there goes on", handle: s.cordon,
+		},
+		{
+			method: "POST", path: "/admin/backends/{name}/uncordon", action: "backends.uncordon",
+			does: "give a backend work again", handle: s.uncordon,
+		},
+		{
+			method: "POST", path: "/admin/backends/{name}/drain", query: []string{"timeout"}, action: "backends.drain",
+			does: "cordon a backend and wait until nothing runs there, 30s or the timeout", handle: s.drain,
+		},
+		{
+			method: "POST", path: "/admin/reload", action: "reload",
+			does: "read the configuration again", handle: s.reload,
+		},
 		{method: "GET", path: "/admin/config", does: "the configuration in force, secrets hidden", handle: s.showConfig},
-		{method: "DELETE", path: "/admin/cache", query: []string{"tenant", "model", "all"}, action: "cache.delete",
-			does: "forget results, of a tenant, of a model, of both together, or all=true", handle: s.deleteCache},
+		{
+			method: "DELETE", path: "/admin/cache", query: []string{"tenant", "model", "all"}, action: "cache.delete",
+			does: "forget results, of a tenant, of a model, of both together, or all=true", handle: s.deleteCache,
+		},
 	}
 }
 

@@ -222,7 +222,7 @@ func TestAdmit_LosesNoSlotThatComesAsThePatienceEnds(t *testing.T) {
 			synctest.Wait()
 			cancel()
 			holder.Release()
-			<-done // an error or a lease, both are right
+			_ = <-done // an error or a lease, both are right
 			short, stop := context.WithTimeout(t.Context(), time.Second)
 			lease, err := gate.Admit(short, id, "chat")
 			if err != nil {

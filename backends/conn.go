@@ -243,9 +243,9 @@ func (a *answer) written() bool {
 
 // drop closes the connection and waits until nobody writes to it any more.
 func (a *answer) drop() {
-	a.conn.Close()
+	_ = a.conn.Close()
 	if a.wrote != nil {
-		<-a.wrote
+		_ = <-a.wrote
 	}
 }
 

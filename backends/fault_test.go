@@ -391,8 +391,10 @@ func TestPool_SaysOnceWhichConfiguredModelIsMissing(t *testing.T) {
 		handler.ServeHTTP(w, r)
 	})}
 	s := &stand{t: t}
-	s.run(backends.Config{ModelsInterval: 10 * time.Millisecond,
-		Backends: []backends.Backend{{Name: "b0", URL: "http://" + serve(t, server)}}})
+	s.run(backends.Config{
+		ModelsInterval: 10 * time.Millisecond,
+		Backends:       []backends.Backend{{Name: "b0", URL: "http://" + serve(t, server)}},
+	})
 	eventually(t, "it was asked three times", func() bool { return lists.Load() >= 3 })
 	if n := strings.Count(s.log.String(), "missing="+model); n != 1 {
 		t.Errorf("said %d times, want once:\n%s", n, s.log)

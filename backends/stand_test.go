@@ -76,7 +76,8 @@ func newStandBefore(t *testing.T, handlers ...http.HandlerFunc) *stand {
 func serve(t testing.TB, server interface {
 	Serve(net.Listener) error
 	Close() error
-}) string {
+},
+) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -12,10 +12,14 @@ func TestCut_EndsAStreamLikeItsEvents(t *testing.T) {
 		dialect    compat.Dialect
 		last, want string
 	}{
-		{compat.Chat, `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m\"","choices":[{"index":0,"delta":{"content":"x"}}],"usage":null}`,
-			`data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m\"","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}]}`},
-		{compat.Completions, `data:{"choices":[{"index":0,"text":"x"}],"id":"cmpl-1"}`,
-			`data: {"id":"cmpl-1","choices":[{"index":0,"text":"","logprobs":null,"finish_reason":"length"}]}`},
+		{
+			compat.Chat, `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m\"","choices":[{"index":0,"delta":{"content":"x"}}],"usage":null}`,
+			`data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m\"","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}]}`,
+		},
+		{
+			compat.Completions, `data:{"choices":[{"index":0,"text":"x"}],"id":"cmpl-1"}`,
+			`data: {"id":"cmpl-1","choices":[{"index":0,"text":"","logprobs":null,"finish_reason":"length"}]}`,
+		},
 		{compat.Chat, "", `data: {"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}]}`},
 	} {
 		got := string(compat.Cut(c.dialect, []byte(c.last+"\n\n")))

@@ -28,14 +28,18 @@ func BadKey() *Error {
 // ModelNotFound is the answer to a model that does not exist and, word for
 // word, to one that the tenant may not use.
 func ModelNotFound(model string) *Error {
-	return &Error{Status: 404, Type: invalidRequest, Code: "model_not_found",
-		Message: fmt.Sprintf("The model `%s` does not exist or you do not have access to it.", clip(model, 200))}
+	return &Error{
+		Status: 404, Type: invalidRequest, Code: "model_not_found",
+		Message: fmt.Sprintf("The model `%s` does not exist or you do not have access to it.", clip(model, 200)),
+	}
 }
 
 // BadJSON is the answer to a body that is not acceptable JSON.
 func BadJSON(reason string) *Error {
-	return &Error{Status: 400, Type: invalidRequest,
-		Message: "We could not parse the JSON body of your request: " + reason + ". The API expects one JSON object, in UTF-8, with no name twice in an object."}
+	return &Error{
+		Status: 400, Type: invalidRequest,
+		Message: "We could not parse the JSON body of your request: " + reason + ". The API expects one JSON object, in UTF-8, with no name twice in an object.",
+	}
 }
 
 // Invalid is the answer to a body whose param has a value that cannot be
@@ -46,8 +50,10 @@ func Invalid(param, code, message string) *Error {
 
 // TooLarge is the answer to a body over limit bytes.
 func TooLarge(limit int64) *Error {
-	return &Error{Status: 413, Type: invalidRequest, Code: "request_too_large",
-		Message: fmt.Sprintf("The request body is too large. At most %d bytes are accepted.", limit)}
+	return &Error{
+		Status: 413, Type: invalidRequest, Code: "request_too_large",
+		Message: fmt.Sprintf("The request body is too large. At most %d bytes are accepted.", limit),
+	}
 }
 
 // UnsupportedEncoding is the answer to a compressed body.
@@ -57,41 +63,53 @@ func UnsupportedEncoding() *Error {
 
 // UnknownURL is the answer to a path that does not exist.
 func UnknownURL(method, path string) *Error {
-	return &Error{Status: 404, Type: invalidRequest, Code: "unknown_url",
-		Message: fmt.Sprintf("Unknown request URL: %s %s. Please check the URL for typos.", clip(method, 20), clip(path, 200))}
+	return &Error{
+		Status: 404, Type: invalidRequest, Code: "unknown_url",
+		Message: fmt.Sprintf("Unknown request URL: %s %s. Please check the URL for typos.", clip(method, 20), clip(path, 200)),
+	}
 }
 
 // MethodNotSupported is the answer to a path that has other methods.
 func MethodNotSupported(method, path string) *Error {
-	return &Error{Status: 405, Type: invalidRequest, Code: "method_not_supported",
-		Message: fmt.Sprintf("Not allowed to %s on %s. (HINT: Perhaps you meant to use a different HTTP method?)", clip(method, 20), clip(path, 200))}
+	return &Error{
+		Status: 405, Type: invalidRequest, Code: "method_not_supported",
+		Message: fmt.Sprintf("Not allowed to %s on %s. (HINT: Perhaps you meant to use a different HTTP method?)", clip(method, 20), clip(path, 200)),
+	}
 }
 
 // NotStored is the answer to whoever asks for an earlier answer by its id.
 func NotStored() *Error {
-	return &Error{Status: 404, Type: invalidRequest, Code: "response_not_stored",
-		Message: "Responses are not stored here, so there is none to get, cancel or delete. Send the whole conversation as 'input' with each request."}
+	return &Error{
+		Status: 404, Type: invalidRequest, Code: "response_not_stored",
+		Message: "Responses are not stored here, so there is none to get, cancel or delete. Send the whole conversation as 'input' with each request.",
+	}
 }
 
 // NotServed is the answer where the model's backend has no /v1/responses.
 func NotServed() *Error {
-	return &Error{Status: 404, Type: invalidRequest, Code: "unsupported_api",
-		Message: "The model server behind this model does not serve the responses API. Use POST /v1/chat/completions instead."}
+	return &Error{
+		Status: 404, Type: invalidRequest, Code: "unsupported_api",
+		Message: "The model server behind this model does not serve the responses API. Use POST /v1/chat/completions instead.",
+	}
 }
 
 // RateLimited is the answer to a tenant that is too fast. kind is what ran
 // out, such as "requests" or "tokens".
 func RateLimited(kind string, retryAfter time.Duration) *Error {
 	retryAfter = max(retryAfter, time.Millisecond)
-	return &Error{Status: 429, Type: kind, Code: "rate_limit_exceeded", RetryAfter: retryAfter,
-		Message: fmt.Sprintf("Rate limit reached for %s. Please try again in %s.", kind, retryAfter)}
+	return &Error{
+		Status: 429, Type: kind, Code: "rate_limit_exceeded", RetryAfter: retryAfter,
+		Message: fmt.Sprintf("Rate limit reached for %s. Please try again in %s.", kind, retryAfter),
+	}
 }
 
 // AboveLimit is the answer to a request that asks for more than the limit
 // itself: it cannot be admitted, however long its sender waits.
 func AboveLimit(kind string) *Error {
-	return &Error{Status: 429, Type: kind, Code: "rate_limit_exceeded", NoRetry: true,
-		Message: fmt.Sprintf("Request too large: it asks for more %s than the limit per minute.", kind)}
+	return &Error{
+		Status: 429, Type: kind, Code: "rate_limit_exceeded", NoRetry: true,
+		Message: fmt.Sprintf("Request too large: it asks for more %s than the limit per minute.", kind),
+	}
 }
 
 // RouteNotAllowed is the answer to a key that may not use the route.
@@ -102,27 +120,35 @@ func RouteNotAllowed() *Error {
 // QuotaExceeded is the answer to a tenant whose quota of pages or tokens is used up. Without
 // NoRetry the SDKs would try again all the same.
 func QuotaExceeded(what string, resets time.Time) *Error {
-	return &Error{Status: 429, Type: "insufficient_quota", Code: "insufficient_quota", NoRetry: true,
-		Message: fmt.Sprintf("You exceeded your current quota of %s. It begins anew on %s (UTC); the operator of this service may give you more.", what, resets.Format(time.DateOnly))}
+	return &Error{
+		Status: 429, Type: "insufficient_quota", Code: "insufficient_quota", NoRetry: true,
+		Message: fmt.Sprintf("You exceeded your current quota of %s. It begins anew on %s (UTC); the operator of this service may give you more.", what, resets.Format(time.DateOnly)),
+	}
 }
 
 // Overloaded is the answer where no backend has room in time, or none is usable.
 func Overloaded(retryAfter time.Duration) *Error {
-	return &Error{Status: 503, Type: serverError, Code: "overloaded", RetryAfter: atLeastASecond(retryAfter),
-		Message: "The server is overloaded or not ready yet. Please try again later."}
+	return &Error{
+		Status: 503, Type: serverError, Code: "overloaded", RetryAfter: atLeastASecond(retryAfter),
+		Message: "The server is overloaded or not ready yet. Please try again later.",
+	}
 }
 
 // Upstream is the answer where the backend failed. Nothing that it said is shown.
 func Upstream() *Error {
-	return &Error{Status: 502, Type: serverError, Code: "upstream_error",
-		Message: "The model server failed while it processed the request."}
+	return &Error{
+		Status: 502, Type: serverError, Code: "upstream_error",
+		Message: "The model server failed while it processed the request.",
+	}
 }
 
 // Timeout is the answer where the gateway's own deadline has passed. A retry
 // would take as long again.
 func Timeout() *Error {
-	return &Error{Status: 504, Type: serverError, Code: "timeout", NoRetry: true,
-		Message: "The request timed out before the model had finished."}
+	return &Error{
+		Status: 504, Type: serverError, Code: "timeout", NoRetry: true,
+		Message: "The request timed out before the model had finished.",
+	}
 }
 
 // Internal is the answer to everything that has no other.

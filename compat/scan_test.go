@@ -37,6 +37,7 @@ func TestAppendText_LeavesWhatIsNoEscape(t *testing.T) {
 		}
 	}
 }
+
 func TestBase64Run_StopsAtWhatTheLibraryRefuses(t *testing.T) {
 	for position := range 40 {
 		for c := range 256 {

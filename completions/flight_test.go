@@ -309,7 +309,8 @@ func TestStream_OfARememberedAnswerIsAHit(t *testing.T) {
 func TestFlight_IsCalledTheSameByAllWhoReadIt(t *testing.T) {
 	p := &pool{maxLen: 8192, script: func(ctx context.Context, _ *backends.Request, s backends.Sink) (backends.Receipt, error) {
 		return backends.Receipt{}, play(ctx, s, backends.Start{}, append([]string{
-			`data: {"id":"chatcmpl-7","created":77,"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}` + "\n\n"}, answer("x", "stop", true)...))
+			`data: {"id":"chatcmpl-7","created":77,"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}` + "\n\n",
+		}, answer("x", "stop", true)...))
 	}}
 	within(t, p, func(t *testing.T, s *completions.Service, _ *memory) {
 		a, err := s.Whole(t.Context(), body(t, s))

@@ -341,10 +341,10 @@ func (k *ask) stream(ctx context.Context) {
 	var got strings.Builder
 	for i := 0; err == nil && i < most; i++ {
 		var p []byte
-		switch p, err = st.Next(time.After(300 * time.Millisecond)); {
-		case err == completions.ErrQuiet:
+		switch p, err = st.Next(time.After(300 * time.Millisecond)); err {
+		case completions.ErrQuiet:
 			err = nil
-		case err == nil:
+		case nil:
 			got.Write(p)
 			k.dawdle(slow)
 		}

@@ -137,7 +137,7 @@ func TestStream_FailureInTheMiddleIsAnErrorEvent(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			// slow enough for the client to have seen something by then
 			w := newWorld(t, setup{sim: sim.Config{Timing: &sim.Timing{PerToken: 20 * time.Millisecond}}})
-			w.sims[0].SetFaults(sim.Faults{MidStream: how, AfterEvents: 6})
+			must(t, w.sims[0].SetFaults(sim.Faults{MidStream: how, AfterEvents: 6}))
 			r := w.chat(chatBody(page(1), `,"stream":true`))
 			events := strings.Split(strings.TrimSuffix(r.body, "\n\n"), "\n\n")
 			if len(events) < 3 || !strings.HasPrefix(events[len(events)-2], `data: {"error":{`) || events[len(events)-1] != "data: [DONE]" {
@@ -154,8 +154,10 @@ func TestStream_FailureInTheMiddleIsAnErrorEvent(t *testing.T) {
 }
 
 func TestStream_SilenceIsFilledWithEmptyDeltas(t *testing.T) {
-	w := newWorld(t, setup{gateway: gateway.Config{Time: gateway.Time{KeepAlive: 30 * time.Millisecond}},
-		sim: sim.Config{Timing: &sim.Timing{FirstToken: 200 * time.Millisecond}}})
+	w := newWorld(t, setup{
+		gateway: gateway.Config{Time: gateway.Time{KeepAlive: 30 * time.Millisecond}},
+		sim:     sim.Config{Timing: &sim.Timing{FirstToken: 200 * time.Millisecond}},
+	})
 	r := w.chat(chatBody(page(1), `,"stream":true`))
 	first := strings.SplitN(r.body, "\n\n", 2)[0]
 	if !strings.Contains(first, `"delta":{}`) || strings.Contains(first, "role") {
@@ -168,7 +170,7 @@ func TestStream_SilenceIsFilledWithEmptyDeltas(t *testing.T) {
 
 func TestStream_ThatStaysSilentEndsInAnError(t *testing.T) {
 	w := newWorld(t, setup{gateway: gateway.Config{Time: gateway.Time{KeepAlive: 20 * time.Millisecond}, OpenAI: gateway.OpenAI{Silence: 100 * time.Millisecond}}})
-	w.sims[0].SetFaults(sim.Faults{MidStream: "hang", AfterEvents: 3, Health: "ok"})
+	must(t, w.sims[0].SetFaults(sim.Faults{MidStream: "hang", AfterEvents: 3, Health: "ok"}))
 	r := w.chat(chatBody(page(1), `,"stream":true`))
 	if !strings.Contains(r.body, `data: {"error":{`) || !strings.HasSuffix(r.body, "data: [DONE]\n\n") {
 		t.Errorf("got %q", r.body)

@@ -75,8 +75,8 @@ func TestStream_ThatIsReadTooSlowlyEndsInAnErrorAndFreesItsBackend(t *testing.T)
 	})})
 	body := chatBody(page(1), `,"stream":true`)
 	conn := w.dial()
-	fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", w.key, len(body), body)
-	<-over // before a byte is read
+	_, _ = fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", w.key, len(body), body)
+	_ = <-over // before a byte is read
 	res, err := http.ReadResponse(conn.r, nil)
 	must(t, err)
 	got, err := io.ReadAll(res.Body)

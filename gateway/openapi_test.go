@@ -194,7 +194,8 @@ const referenceKeys = `tenants:
 
 func TestOpenAPI_HoldsForLiveAnswersAndNothingInItIsUntried(t *testing.T) {
 	w := newWorld(t, setup{keys: referenceKeys, others: []string{"hurried", "other", "narrow", "usual"}, gateway: gateway.Config{
-		OpenAI: gateway.OpenAI{MaxBody: 64 << 10}, Legacy: gateway.Legacy{MaxBody: 64 << 10}}})
+		OpenAI: gateway.OpenAI{MaxBody: 64 << 10}, Legacy: gateway.Legacy{MaxBody: 64 << 10},
+	}})
 	document := w.do("GET", "/openapi.json", "", nil)
 	r := newReference(t, document.body)
 	bearer := func(key string) []string { return []string{"Authorization", "Bearer " + key} }
@@ -206,7 +207,8 @@ func TestOpenAPI_HoldsForLiveAnswersAndNothingInItIsUntried(t *testing.T) {
 
 	none := newWorld(t, setup{noBackend: true})
 	slow := newWorld(t, setup{gateway: gateway.Config{
-		OpenAI: gateway.OpenAI{Timeout: 50 * time.Millisecond}, Legacy: gateway.Legacy{Timeout: 50 * time.Millisecond}}})
+		OpenAI: gateway.OpenAI{Timeout: 50 * time.Millisecond}, Legacy: gateway.Legacy{Timeout: 50 * time.Millisecond},
+	}})
 	must(t, slow.sims[0].SetFaults(sim.Faults{Hang: true}))
 	broken := newWorld(t, setup{})
 	must(t, broken.sims[0].SetFaults(sim.Faults{ErrorRate: 1}))

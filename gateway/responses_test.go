@@ -103,8 +103,10 @@ func TestResponses_PassThroughWholeAndStreamed(t *testing.T) {
 	if read != text || text == "" {
 		t.Errorf("streamed %q, want %q", read, text)
 	}
-	want := []string{"created", "in_progress", "output_item.added", "content_part.added", "output_text.delta",
-		"output_text.done", "content_part.done", "output_item.done", "completed"}
+	want := []string{
+		"created", "in_progress", "output_item.added", "content_part.added", "output_text.delta",
+		"output_text.done", "content_part.done", "output_item.done", "completed",
+	}
 	if got := slices.Compact(kinds); !slices.Equal(got, want) {
 		t.Errorf("events %v, want %v", got, want)
 	}

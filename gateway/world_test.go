@@ -144,7 +144,7 @@ func newWorld(t *testing.T, set setup) *world {
 		if err := w.server.Shutdown(end); err != nil && !w.stopped {
 			t.Errorf("shutdown: %v", err)
 		}
-		<-served
+		_ = <-served // it has no more to say
 		cancel()
 		loops.Wait()
 	})

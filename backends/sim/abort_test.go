@@ -192,7 +192,7 @@ func TestAbort_WhileQueuedTakesNoPlace(t *testing.T) {
 			t.Errorf("after one left: %+v", got)
 		}
 		for range 3 {
-			<-ended
+			_ = <-ended
 		}
 		if got, want := time.Since(start), 2*1990*time.Millisecond+50*time.Millisecond; got != want {
 			t.Errorf("two answers one after the other took %v, want %v", got, want)

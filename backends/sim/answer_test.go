@@ -128,7 +128,8 @@ func TestSettings_TemperatureChangesTheTextBySeed(t *testing.T) {
 		text, _ := s.text(t, ocr(url, `"skip_special_tokens":false,"vllm_xargs":{"ngram_size":30}`+settings))
 		return text
 	}
-	if seeded(`,"temperature":0.7,"seed":1`) != seeded(`,"temperature":0.7,"seed":1`) {
+	first, again := seeded(`,"temperature":0.7,"seed":1`), seeded(`,"temperature":0.7,"seed":1`)
+	if first != again {
 		t.Error("the same seed gives different texts")
 	}
 	if seeded(`,"temperature":0.7,"seed":1`) == seeded(`,"temperature":0.7,"seed":2`) {

@@ -31,8 +31,10 @@ func invalidBody(format string, args ...any) *apiError {
 }
 
 func unknownModel(name string) *apiError {
-	return &apiError{http.StatusNotFound, "NotFoundError",
-		fmt.Sprintf("The model `%s` does not exist.", name), "model"}
+	return &apiError{
+		http.StatusNotFound, "NotFoundError",
+		fmt.Sprintf("The model `%s` does not exist.", name), "model",
+	}
 }
 
 func notImplemented(message string) *apiError {

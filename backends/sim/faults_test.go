@@ -90,7 +90,7 @@ func TestFaults_ErrorRateIsAShare(t *testing.T) {
 	s := serve(t, atOnce(1))
 	s.fault(t, `{"error_rate":0.3}`)
 	for range 200 {
-		s.ask(t, exact)
+		_, _, _ = s.ask(t, exact)
 	}
 	if got := s.Stats(); got.Failed < 40 || got.Failed > 80 || got.Failed+got.Completed != 200 {
 		t.Errorf("%d of 200 failed at a rate of 0.3", got.Failed)

@@ -51,8 +51,10 @@ func newMetrics(s *Server) *metrics {
 
 	m.promptTokens = r.counter("prompt_tokens_total", "Number of prefill tokens processed.")
 	m.generationTokens = r.counter("generation_tokens_total", "Number of generation tokens processed.")
-	m.finished = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vllm:request_success_total",
-		Help: "Count of successfully processed requests."}, []string{"finished_reason"})
+	m.finished = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "vllm:request_success_total",
+		Help: "Count of successfully processed requests.",
+	}, []string{"finished_reason"})
 	r.MustRegister(m.finished)
 	for _, reason := range []string{"stop", "length", "abort", "error", "repetition"} {
 		m.finished.WithLabelValues(reason)

@@ -88,7 +88,7 @@ func TestMetrics_ShowAnEngineThatHangs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		go io.Copy(io.Discard, resp.Body) // ends when the client leaves
+		go func() { _, _ = io.Copy(io.Discard, resp.Body) }() // ends when the client leaves
 		for range 2 {
 			time.Sleep(time.Minute)
 			expect(`num_requests_running`+labels+`} 1`, `iteration_tokens_total_count`+labels+`} 10`)

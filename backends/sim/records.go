@@ -57,8 +57,10 @@ type recorder struct {
 
 func (c *recorder) add(r *http.Request, body []byte) *Recorded {
 	sum := sha256.Sum256(body)
-	rec := &Recorded{Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), Body: body,
-		BodySHA256: hex.EncodeToString(sum[:]), Arrived: time.Now()}
+	rec := &Recorded{
+		Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), Body: body,
+		BodySHA256: hex.EncodeToString(sum[:]), Arrived: time.Now(),
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.list = append(c.list, rec)

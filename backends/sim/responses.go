@@ -164,8 +164,13 @@ func (d responses) ended(c *call) response {
 	}
 	r.Output = append(r.Output, c.item("completed", piece(ch.text())))
 	u := c.usage()
-	r.Usage = &responseUsage{u.PromptTokens, map[string]int64{"cached_tokens": 0},
-		u.CompletionTokens, map[string]int64{"reasoning_tokens": 0}, u.TotalTokens}
+	r.Usage = &responseUsage{
+		u.PromptTokens,
+		map[string]int64{"cached_tokens": 0},
+		u.CompletionTokens,
+		map[string]int64{"reasoning_tokens": 0},
+		u.TotalTokens,
+	}
 	return r
 }
 

@@ -14,7 +14,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -63,7 +62,6 @@ type Server struct {
 	running      atomic.Int64
 
 	started time.Time
-	mu      sync.Mutex
 	http    *http.Server
 }
 

@@ -85,9 +85,11 @@ func (t *Tesseract) Read(ctx context.Context, page Page) (Text, error) {
 
 // run starts the program on a picture and returns what it prints.
 func (t *Tesseract) run(ctx context.Context, picture []byte, output ...string) (string, error) {
-	args := append([]string{"stdin", "stdout", "-l", tesseractLanguages, "--psm", tesseractPageMode,
+	args := append([]string{
+		"stdin", "stdout", "-l", tesseractLanguages, "--psm", tesseractPageMode,
 		// Without it every two Chinese characters have a space between them.
-		"-c", "preserve_interword_spaces=1"}, output...)
+		"-c", "preserve_interword_spaces=1",
+	}, output...)
 	cmd := exec.CommandContext(ctx, t.program, args...)
 	// Workers are what runs side by side; threads within one only get in the way.
 	cmd.Env = append(os.Environ(), "OMP_THREAD_LIMIT=1")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -18,7 +19,7 @@ func TestTheWholeBodyIsHashed(t *testing.T) {
 	server := (&hasher{answer: []byte("lorem")}).server()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	client := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return l.Dial() }}}
+	client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return l.Dial() }}}
 	t.Cleanup(func() {
 		client.CloseIdleConnections()
 		_ = l.Close()

@@ -76,8 +76,10 @@ func TestOnlyRightAnswersCount(t *testing.T) {
 }
 
 func TestRequestsAreWhatTheirScenariosSay(t *testing.T) {
-	sizes := map[string]int{"small": 600, "stream": 600, "ocr": 300_000, "upload": 300_000,
-		"hit": 400_000, "hit_upload": 300_000, "miss": 400_000, "miss_upload": 300_000}
+	sizes := map[string]int{
+		"small": 600, "stream": 600, "ocr": 300_000, "upload": 300_000,
+		"hit": 400_000, "hit_upload": 300_000, "miss": 400_000, "miss_upload": 300_000,
+	}
 	for _, s := range scenarios {
 		raw, err := s.request("127.0.0.1:1", "secret")
 		if err != nil {

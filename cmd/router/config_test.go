@@ -344,11 +344,15 @@ models:
 	if got, want := c.gateway(), (gateway.Config{
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 		BodiesBytes:    6 << 20,
-		OpenAI: gateway.OpenAI{MaxBody: 7 << 10, MaxN: 8, Queue: 9 * time.Second, Timeout: 10 * time.Second,
-			Streaming: 11 * time.Second, Silence: 12 * time.Second},
+		OpenAI: gateway.OpenAI{
+			MaxBody: 7 << 10, MaxN: 8, Queue: 9 * time.Second, Timeout: 10 * time.Second,
+			Streaming: 11 * time.Second, Silence: 12 * time.Second,
+		},
 		Legacy: gateway.Legacy{Profile: legacy.Standard, Model: "b", MaxBody: 14 << 10, Timeout: 15 * time.Second, BatchParallel: 16},
-		Time: gateway.Time{Header: time.Second, Body: 2 * time.Second, Idle: 3 * time.Second, Write: 4 * time.Second,
-			LameDuck: 5 * time.Second, KeepAlive: 13 * time.Second},
+		Time: gateway.Time{
+			Header: time.Second, Body: 2 * time.Second, Idle: 3 * time.Second, Write: 4 * time.Second,
+			LameDuck: 5 * time.Second, KeepAlive: 13 * time.Second,
+		},
 	}); !reflect.DeepEqual(got, want) {
 		t.Errorf("gateway: got %+v, want %+v", got, want)
 	}
@@ -370,7 +374,8 @@ models:
 	if got, want := c.completions(), (completions.Config{Models: []completions.Model{
 		{Name: "a", Pool: "other", ServedAs: "a", Recipe: completions.Recipe{MaxImages: 1}, Guard: completions.Guard{Repeats: 20}},
 		{Name: "b", Pool: "main", ServedAs: "B", Aliases: []string{"bb"}, Recipe: completions.Recipe{
-			MaxTokens: 31, MaxImages: 32, Members: []compat.Member{{Name: "top_k", Value: []byte("33")}}}, Guard: completions.Guard{Repeats: 36, Cut: true}},
+			MaxTokens: 31, MaxImages: 32, Members: []compat.Member{{Name: "top_k", Value: []byte("33")}},
+		}, Guard: completions.Guard{Repeats: 36, Cut: true}},
 	}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("completions: got %+v, want %+v", got, want)
 	}

@@ -56,10 +56,16 @@ func (f *fleet) run(ctx context.Context) (wait func()) {
 	}
 	return func() {
 		<-ctx.Done()
-		f.mu.Lock() // whoever comes after this finds that ctx has ended, and starts nothing
-		f.mu.Unlock()
+		f.barrier()
 		f.loops.Wait()
 	}
+}
+
+// barrier waits for whoever holds the lock: those who come after it find that
+// the context has ended, and start nothing.
+func (f *fleet) barrier() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 }
 
 // start lets a pool work. f.mu is held.

@@ -39,10 +39,14 @@ const (
 
 func newReloads(c *Config, registry prometheus.Registerer) *reloads {
 	r := &reloads{
-		valid: prometheus.NewGauge(prometheus.GaugeOpts{Name: "ocrmux_config_valid",
-			Help: "1 where the configuration file, as it was last read, could be used; 0 where an earlier one is in force."}),
-		results: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ocrmux_config_reloads_total",
-			Help: "Times that the configuration was read again, by result: applied, unchanged, refused."}, []string{"result"}),
+		valid: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ocrmux_config_valid",
+			Help: "1 where the configuration file, as it was last read, could be used; 0 where an earlier one is in force.",
+		}),
+		results: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ocrmux_config_reloads_total",
+			Help: "Times that the configuration was read again, by result: applied, unchanged, refused.",
+		}, []string{"result"}),
 	}
 	registry.MustRegister(r.valid, r.results)
 	for _, result := range []string{applied, unchanged, refused} {

@@ -381,7 +381,7 @@ func TestReload_APoolThatGoesIsNotWaitedForBeyondTheDrainTime(t *testing.T) {
 	}
 	h.signals <- syscall.SIGTERM
 	h.signals <- syscall.SIGTERM
-	<-h.stopped
+	_ = <-h.stopped
 }
 
 func TestMerge_NamesExactlyWhatDiffers(t *testing.T) {
@@ -462,8 +462,11 @@ func TestChanged_LeavesAFileAloneThatIsBeingWritten(t *testing.T) {
 		text string
 		want bool
 	}{
-		{complete, false}, {complete, false}, // what was loaded
-		{complete[:40], false}, {complete[:80], false}, {complete[:80] + " ", false}, // each look finds more
+		{complete, false},
+		{complete, false}, // what was loaded
+		{complete[:40], false},
+		{complete[:80], false},
+		{complete[:80] + " ", false}, // each look finds more
 		{complete[:80] + " ", true},
 		{complete, false}, // as it was, after all
 		{complete, false},

@@ -113,7 +113,7 @@ func standIn(t *testing.T) (s *sim.Server, url string) {
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
 		s.Close()
-		<-served
+		_ = <-served
 	})
 	return s, `"http://` + l.Addr().String() + `"`
 }

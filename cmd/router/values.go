@@ -152,8 +152,10 @@ func resolve(dir, name string) string {
 	return filepath.Join(dir, name)
 }
 
-var variable = regexp.MustCompile(`\$?\$\{([^}]*)(\}?)`)
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var (
+	variable     = regexp.MustCompile(`\$?\$\{([^}]*)(\}?)`)
+	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+)
 
 // expand replaces every ${NAME} in text by the environment's value. $${ stands
 // for ${ itself. A variable that is not set is an error: an empty one has to

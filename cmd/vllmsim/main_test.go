@@ -56,7 +56,9 @@ func TestProcess_ServesUntilSIGTERM(t *testing.T) {
 
 	// A request that hangs must not keep the process.
 	post(t, url+"/sim/faults", `{"hang":true}`)
-	go http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(`{"messages":[{"role":"user","content":"x"}]}`))
+	go func() {
+		_, _ = http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(`{"messages":[{"role":"user","content":"x"}]}`))
+	}()
 	for !strings.Contains(get(t, url+"/sim/stats"), `"in_progress":1`) {
 		if ctx.Err() != nil {
 			t.Fatal("the request never arrived")

@@ -27,9 +27,11 @@ func show(form *legacy.Form) string {
 func TestParseForm_SeesWhatWerkzeugSees(t *testing.T) {
 	const lost = ""
 	tests := []struct{ name, contentType, body, want string }{
-		{"file and value", formType,
+		{
+			"file and value", formType,
 			"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\nPNG\r\n--b\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\nhi\r\n--b--\r\n",
-			"file(a.png)=PNG prompt=hi"},
+			"file(a.png)=PNG prompt=hi",
+		},
 		{"no form", "", "", lost},
 		{"JSON", "application/json", `{"image":"x"}`, lost},
 		{"urlencoded", "application/x-www-form-urlencoded", "file=x", lost},

@@ -36,8 +36,12 @@ func TestParseOCR_OnlyUnionKnowsFormatAndModel(t *testing.T) {
 func TestParseOCR_AsksForMarkdownOnlyWhereNothingIsAsked(t *testing.T) {
 	const grounding, free = "<image>\n<|grounding|>Convert the document to markdown.", "<image>\nFree OCR."
 	for _, c := range []struct{ format, prompt, want string }{
-		{"markdown", "", grounding}, {"json", "", grounding}, {"text", "", free}, {"", "", free},
-		{"markdown", "Free OCR.", "Free OCR."}, {"json", "<|grounding|>OCR this image.", "<|grounding|>OCR this image."},
+		{"markdown", "", grounding},
+		{"json", "", grounding},
+		{"text", "", free},
+		{"", "", free},
+		{"markdown", "Free OCR.", "Free OCR."},
+		{"json", "<|grounding|>OCR this image.", "<|grounding|>OCR this image."},
 	} {
 		r, err := legacy.Union.ParseOCR(parse(t, formType, field("format", c.format)+field("prompt", c.prompt)+onePNG), now)
 		if err != nil || r.Prompt != c.want {

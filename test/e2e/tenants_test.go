@@ -130,8 +130,10 @@ func TestSoak_FloodTakesNothingFromOtherTenants(t *testing.T) {
 	for _, name := range tenants {
 		keys += fmt.Sprintf("  - {name: %s, limits: {in_progress: %d}}\n", name, share)
 	}
-	s := stand.New(t, stand.Options{Backends: 4, MaxInFlight: share, Config: noCache, Keys: keys + "keys: []\n",
-		Sim: []string{"-ttft", service.String(), "-tokens", "1-1"}})
+	s := stand.New(t, stand.Options{
+		Backends: 4, MaxInFlight: share, Config: noCache, Keys: keys + "keys: []\n",
+		Sim: []string{"-ttft", service.String(), "-tokens", "1-1"},
+	})
 	router := s.Routers[0]
 	clients := make(map[string]*client)
 	for _, name := range tenants {
@@ -301,11 +303,15 @@ func counts(t *testing.T, backends []*stand.Backend) (sum counted) {
 // what was written down is what the backends counted.
 func TestSoak_AccountsAreWhatTheBackendsCounted(t *testing.T) {
 	seed := rand.Uint64()
-	stay := stand.New(t, stand.Options{Config: noCache, MaxInFlight: 32,
+	stay := stand.New(t, stand.Options{
+		Config: noCache, MaxInFlight: 32,
 		Keys: "tenants:\n  - {name: stays, limits: {in_progress: 60}}\n  - {name: waits, wait: true, class: batch, limits: {in_progress: 4, tokens_per_minute: 1000000000}}\nkeys: []\n",
-		Sim:  []string{"-ttft", "1ms", "-tokens", "2-40"}})
-	leave := stand.New(t, stand.Options{Config: noCache, MaxInFlight: 16, Keys: "tenants:\n  - {name: leaves, limits: {in_progress: 60}}\nkeys: []\n",
-		Sim: []string{"-ttft", "3ms", "-tpot", "300us", "-tokens", "10-60"}})
+		Sim:  []string{"-ttft", "1ms", "-tokens", "2-40"},
+	})
+	leave := stand.New(t, stand.Options{
+		Config: noCache, MaxInFlight: 16, Keys: "tenants:\n  - {name: leaves, limits: {in_progress: 60}}\nkeys: []\n",
+		Sim: []string{"-ttft", "3ms", "-tpot", "300us", "-tokens", "10-60"},
+	})
 	stays, waits := newClient(t, stay.Routers[0].URL, createKey(t, stay.Routers[0], "stays")), newClient(t, stay.Routers[0].URL, createKey(t, stay.Routers[0], "waits"))
 	leaves := newClient(t, leave.Routers[0].URL, createKey(t, leave.Routers[0], "leaves"))
 	before := account(t, leaves).Requests

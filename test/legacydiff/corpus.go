@@ -47,8 +47,10 @@ var routes = []row{
 	{name: "//ocr", request: newForm(file("file", "a.png", page)).post("//ocr"), want: reads("a.png", defaultPrompt, pageText)},
 	{name: "/ocr//batch", request: newForm(file("files", "a.png", page)).post("/ocr//batch"), want: moved("/ocr/batch")},
 	{name: "/ocr//batch with a query", request: newForm(file("files", "a.png", page)).post("/ocr//batch?a=%3C&b=c"), want: moved("/ocr/batch?a=%3C&b=c")},
-	{name: "/ocr//batch with brackets in the query", request: newForm(file("files", "a.png", page)).post("/ocr//batch?a=[1]{2}|\\^`!~"),
-		want: movedTo("http://HOST/ocr/batch?a=%5B1%5D%7B2%7D%7C%5C%5E%60!~", "http://HOST/ocr/batch?a=[1]{2}|\\^`!~")},
+	{
+		name: "/ocr//batch with brackets in the query", request: newForm(file("files", "a.png", page)).post("/ocr//batch?a=[1]{2}|\\^`!~"),
+		want: movedTo("http://HOST/ocr/batch?a=%5B1%5D%7B2%7D%7C%5C%5E%60!~", "http://HOST/ocr/batch?a=[1]{2}|\\^`!~"),
+	},
 	{name: "/ocr//batch of another host", request: request{host: "Old.Example:80", method: "POST", target: "/ocr//batch"}, want: movedTo("http://old.example/ocr/batch", "http://old.example/ocr/batch")},
 	{name: "/ocr%2Fbatch", request: newForm(file("files", "a.png", page)).post("/ocr%2Fbatch"), want: readsAll(item("0_a.png", pageText))},
 	{name: "/./health", request: plain("GET", "/./health"), want: notFound},
@@ -115,10 +117,14 @@ func prompts() []row {
 		{name: "prompt with a placeholder", request: ocr(value("prompt", "a <image> b"), image), want: shows("a <image> b")},
 		{name: "prompt with two placeholders", request: ocr(value("prompt", "<image>\r\n<image>\nb"), image), want: shows(`<image>\r\n<image>\nb`)},
 		{name: "prompt FF FE", request: ocr(value("prompt", "\xff\xfe"), image), want: shows("\ufffd\ufffd")},
-		{name: "prompt with ill-formed sequences", request: ocr(value("prompt", "\xe7\x99a\xf0\x9f\x98 \xc0\xaf \xed\xa0\x80 \xf4\x90"), image),
-			want: shows("\ufffda\ufffd \ufffd\ufffd \ufffd\ufffd\ufffd \ufffd\ufffd")},
-		{name: "prompt in Latin-1", request: ocr(part{[]string{"Content-Disposition: form-data; name=prompt", "Content-Type: text/plain; charset=iso-8859-1"}, []byte("r\xe9sum\xe9")}, image),
-			want: shows("résumé")},
+		{
+			name: "prompt with ill-formed sequences", request: ocr(value("prompt", "\xe7\x99a\xf0\x9f\x98 \xc0\xaf \xed\xa0\x80 \xf4\x90"), image),
+			want: shows("\ufffda\ufffd \ufffd\ufffd \ufffd\ufffd\ufffd \ufffd\ufffd"),
+		},
+		{
+			name: "prompt in Latin-1", request: ocr(part{[]string{"Content-Disposition: form-data; name=prompt", "Content-Type: text/plain; charset=iso-8859-1"}, []byte("r\xe9sum\xe9")}, image),
+			want: shows("résumé"),
+		},
 	}
 }
 
@@ -244,8 +250,10 @@ func batches() []row {
 		{name: "batch file", request: batch(file("file", "a.png", page)), want: refuses(400, msgA)},
 		{name: "batch files[]", request: batch(file("files[]", "a.png", page)), want: refuses(400, msgA)},
 		{name: "batch all bad or nameless", request: batch(good("a.pdf"), good(""), good("b")), want: refuses(400, msgD)},
-		{name: "batch a.pdf, b.png, nameless, 中.jpg", request: batch(good("a.pdf"), good("b.png"), good(""), good("中.jpg")),
-			want: readsAll(item("1_b.png", pageText), item("3_jpg", pageText))},
+		{
+			name: "batch a.pdf, b.png, nameless, 中.jpg", request: batch(good("a.pdf"), good("b.png"), good(""), good("中.jpg")),
+			want: readsAll(item("1_b.png", pageText), item("3_jpg", pageText)),
+		},
 		{name: "batch of one", request: batch(good("a.png")), want: readsAll(item("0_a.png", pageText))},
 		{name: "batch prompt", request: batch(good("a.png"), value("prompt", "Read.")), want: func(p profile) answer {
 			return body(200, `{"results":[`+success(p, "0_a.png", "Read.", pageText)+`],"total":1}`)
