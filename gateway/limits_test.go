@@ -168,14 +168,17 @@ func TestUsage_EqualsWhatTheBackendsCounted(t *testing.T) {
 		images += 4
 	}
 	var want sim.Tokens
-	for _, s := range w.sims {
-		stats := s.Stats().CompletedTokens
-		want.Prompt += stats.Prompt
-		want.Image += stats.Image
-		want.Generated += stats.Generated
-	}
-	w.eventually("the last stream is counted", func() bool {
-		return w.ledger.Report(usage.Filter{Tenant: "many"}).Today.Total.Requests == 12
+	w.eventually("the last stream is counted, here and there", func() bool {
+		completed := int64(0)
+		want = sim.Tokens{}
+		for _, s := range w.sims {
+			stats := s.Stats()
+			completed += stats.Completed
+			want.Prompt += stats.CompletedTokens.Prompt
+			want.Image += stats.CompletedTokens.Image
+			want.Generated += stats.CompletedTokens.Generated
+		}
+		return completed == int64(images) && w.ledger.Report(usage.Filter{Tenant: "many"}).Today.Total.Requests == 12
 	})
 	got := w.ledger.Report(usage.Filter{Tenant: "many"}).Today
 	if got.Total.Images != int64(images) || got.Total.PromptTokens != want.Prompt || got.Total.GeneratedTokens != want.Generated || got.Total.ImageTokens != want.Image {
