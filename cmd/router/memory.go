@@ -32,7 +32,7 @@ import (
 // full cache would let five times its budget pile up. So GOGC is set anew as the
 // cache fills (followHeap), and the heap grows by
 //
-//	growth * (live - cached) - cached, and at least by an eighth of cached
+//	growth * (live - cached) - cached, and at least by a twelfth of cached
 const (
 	memoryBase = 64 << 20
 	memoryIdle = 32 << 20
@@ -56,7 +56,7 @@ func heapGrowth(limit int64) int64 {
 func gcPercent(growth, live, cached int64) int {
 	live = max(live, memoryIdle/2)
 	cached = min(cached, live)
-	grows := max(growth*(live-cached)/100-cached, cached/8, memoryIdle/4)
+	grows := max(growth*(live-cached)/100-cached, cached/12, memoryIdle/4)
 	return int(min(100*grows/live, growth))
 }
 
