@@ -408,7 +408,7 @@ func TestGCPercent_LetsWhatIsCachedMakeNoRoomForGarbage(t *testing.T) {
 	}{
 		{32, 0, 400},     // no cache: as much as there may be
 		{4, 0, 400},      // hardly anything lives
-		{290, 256, 11},   // a full cache: an eighth of it
+		{290, 256, 7},    // a full cache: a twelfth of it
 		{48, 16, 233},    // a small one: what works counts, what is cached is taken off
 		{1500, 256, 314}, // bodies outweigh the cache
 		{10, 30, 50},     // the heap was measured before the cache filled
