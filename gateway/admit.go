@@ -26,8 +26,7 @@ func (s *Server) admit(rc *fasthttp.RequestCtx, x *exchange) error {
 		x.refused = true
 		return err
 	}
-	x.lease = lease
-	setStanding(&rc.Response.Header, lease.Standing())
+	x.lease, x.standing = lease, lease.Standing()
 	return nil
 }
 
@@ -109,19 +108,38 @@ func address(a net.Addr) netip.Addr {
 
 // setStanding writes the limit headers in OpenAI's formats: whole numbers, and
 // a Go duration for the reset. OpenAI has no limits of images and megapixels;
-// theirs are written alike.
+// theirs are written alike. Each answer gets them once.
 func setStanding(h *fasthttp.ResponseHeader, st auth.Standing) {
-	setLevel(h, "Requests", st.Requests, 1)
-	setLevel(h, "Tokens", st.Tokens, 1)
-	setLevel(h, "Images", st.Images, 1)
-	setLevel(h, "Megapixels", st.Pixels, 1_000_000)
+	setLevel(h, &requestsHeaders, st.Requests, 1)
+	setLevel(h, &tokensHeaders, st.Tokens, 1)
+	setLevel(h, &imagesHeaders, st.Images, 1)
+	setLevel(h, &megapixelsHeaders, st.Pixels, 1_000_000)
 }
 
-func setLevel(h *fasthttp.ResponseHeader, what string, l auth.Level, unit int64) {
+// limitHeaders are the names of one limit's headers, in their canonical form.
+type limitHeaders struct{ limit, remaining, reset []byte }
+
+var (
+	requestsHeaders   = limitHeadersOf("Requests")
+	tokensHeaders     = limitHeadersOf("Tokens")
+	imagesHeaders     = limitHeadersOf("Images")
+	megapixelsHeaders = limitHeadersOf("Megapixels")
+)
+
+func limitHeadersOf(what string) limitHeaders {
+	return limitHeaders{
+		limit:     []byte("X-Ratelimit-Limit-" + what),
+		remaining: []byte("X-Ratelimit-Remaining-" + what),
+		reset:     []byte("X-Ratelimit-Reset-" + what),
+	}
+}
+
+func setLevel(h *fasthttp.ResponseHeader, names *limitHeaders, l auth.Level, unit int64) {
 	if l.Limit == 0 {
 		return
 	}
-	h.Set("X-Ratelimit-Limit-"+what, strconv.FormatInt(l.Limit/unit, 10))
-	h.Set("X-Ratelimit-Remaining-"+what, strconv.FormatInt(l.Remaining/unit, 10))
-	h.Set("X-Ratelimit-Reset-"+what, l.Reset.Round(time.Millisecond).String())
+	var space [20]byte
+	h.SetCanonical(names.limit, strconv.AppendInt(space[:0], l.Limit/unit, 10))
+	h.SetCanonical(names.remaining, strconv.AppendInt(space[:0], l.Remaining/unit, 10))
+	h.SetCanonical(names.reset, append(space[:0], l.Reset.Round(time.Millisecond).String()...))
 }

@@ -44,7 +44,7 @@ func (s *Server) charge(rc *fasthttp.RequestCtx, x *exchange, w auth.Work, image
 		x.refused = true
 		return err
 	}
-	x.bill.asked, x.bill.imageTokens = w, imageTokens
+	x.bill.asked, x.bill.imageTokens, x.standing = w, imageTokens, standing
 	setStanding(&rc.Response.Header, standing)
 	return nil
 }

@@ -145,8 +145,9 @@ func (s *Server) writeError(rc *fasthttp.RequestCtx, x *exchange, err error) {
 	}
 	var limit *auth.LimitError
 	if errors.As(err, &limit) {
-		setStanding(h, limit.Standing)
+		x.standing = limit.Standing
 	}
+	setStanding(h, x.standing)
 	if x.style == flask {
 		x.writeLegacyError(rc, e, err)
 		return

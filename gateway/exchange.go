@@ -48,10 +48,11 @@ type exchange struct {
 	bill     bill
 	ongoing  atomic.Int32 // pieces of work that outlast the exchange, see letGo
 	refused  bool         // by a limit
-	held     share        // of memory.bodies
-	fetched  int64        // bytes of memory for images
-	buffer   *[]byte      // the body, where it is to be used again
-	torn     bool         // nobody knows where the body ends
+	standing auth.Standing
+	held     share   // of memory.bodies
+	fetched  int64   // bytes of memory for images
+	buffer   *[]byte // the body, where it is to be used again
+	torn     bool    // nobody knows where the body ends
 
 	// What is known at the end, for the log line and the metrics.
 	status   int

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,9 @@ func (m *imageMemory) give(n int64) {
 // fetchImages gets the images that a request names by URL: its backend is sent
 // bytes and fetches nothing. Their memory is the exchange's until its end.
 func (s *Server) fetchImages(x *exchange, client *compat.Request) error {
+	if !slices.ContainsFunc(client.Images, func(image compat.Image) bool { return image.URL != "" }) {
+		return nil
+	}
 	ctx, cancel := context.WithTimeoutCause(x.ctx, x.left(x.setup.cfg.OpenAI.Timeout), errDeadline)
 	defer cancel()
 	for i := range client.Images {
