@@ -64,6 +64,7 @@ func (a *attempt) settle(outcome balancer.Outcome, err error) (again bool, _ err
 	}
 	now := time.Now()
 	x.receipt.Busy += now.Sub(a.began)
+	x.receipt.Sent = x.receipt.Sent || a.wire.sent || a.wire.answered
 	result := a.result(outcome, err)
 	a.backend.metrics.attempts[result].Inc()
 

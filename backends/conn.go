@@ -156,6 +156,7 @@ func (c *conns) exchange(k *conn, head []byte, on *attempt) (*answer, error) {
 	var err error
 	if body.Size() <= inlineBody {
 		err = k.send(head, body)
+		on.wire.sent = err == nil
 	} else {
 		a.wrote = make(chan error, 1)
 		go func() { a.wrote <- k.send(head, body) }()
@@ -235,6 +236,7 @@ func (a *answer) written() bool {
 	select {
 	case err := <-a.wrote:
 		a.wrote = nil
+		a.attempt.wire.sent = err == nil
 		return err == nil
 	default:
 		return false
@@ -245,7 +247,8 @@ func (a *answer) written() bool {
 func (a *answer) drop() {
 	_ = a.conn.Close()
 	if a.wrote != nil {
-		_ = <-a.wrote
+		a.attempt.wire.sent = <-a.wrote == nil
+		a.wrote = nil
 	}
 }
 

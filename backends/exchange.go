@@ -76,6 +76,7 @@ type Receipt struct {
 	Start
 	FirstByte time.Duration // from the last attempt's sending to its first event; 0: none
 	Busy      time.Duration // time holding a slot, all attempts together
+	Sent      bool          // some attempt's request was written to its end: its backend has had the work
 	Usage     compat.Usage  // the backend's own count; zero where it gave none
 }
 

@@ -15,6 +15,7 @@ import (
 // wire is what an attempt knows of its connection.
 type wire struct {
 	reused   bool // the connection had been used before
+	sent     bool // the request was written to its end
 	answered bool // a byte of an answer came
 }
 

@@ -27,14 +27,12 @@ func (s *Server) handleBatch(rc *fasthttp.RequestCtx, x *exchange) error {
 	}
 	x.images = len(r.Images)
 	sheets := make([]sheet, len(r.Images))
-	var work auth.Work
-	var imageTokens int64
+	var all work
 	for i, image := range r.Images {
 		sheets[i] = x.look(m, image, r.Prompt)
-		work = work.Add(sheets[i].work)
-		imageTokens += sheets[i].imageTokens
+		all = all.add(sheets[i].work)
 	}
-	if err := s.charge(rc, x, work, imageTokens); err != nil {
+	if err := s.charge(rc, x, all); err != nil {
 		return tooMany(sheets, err)
 	}
 	began := time.Now()
@@ -69,9 +67,9 @@ func tooMany(sheets []sheet, err error) error {
 		return err
 	}
 	fit := 0
-	var work auth.Work
+	var all work
 	for _, s := range sheets {
-		if work = work.Add(s.work); !work.Within(limit.Room) {
+		if all = all.add(s.work); !all.Within(limit.Room) {
 			break
 		}
 		fit++

@@ -26,25 +26,32 @@ type nowhere struct{}
 func (nowhere) Record(usage.Who, usage.Counts)   {}
 func (nowhere) Report(usage.Filter) usage.Report { return usage.Report{} }
 
+// work is what is asked for.
+type work struct {
+	auth.Work
+	imageTokens int64 // of Prompt, those that the images will become
+}
+
+func (w work) add(v work) work { return work{w.Work.Add(v.Work), w.imageTokens + v.imageTokens} }
+
 // bill is what an exchange was charged for beforehand and what it then took.
 type bill struct {
-	asked       auth.Work
-	took        auth.Work
-	set         auth.Work // apart, for work that goes on
-	imageTokens int64     // of asked.Prompt
-	hits        int64     // answers that the cache gave
-	answers     int64     // whole ones
+	asked   work
+	took    work
+	set     auth.Work // apart, for work that goes on
+	hits    int64     // answers that the cache gave
+	answers int64     // whole ones
 }
 
 // charge puts what the request's body asks for to the limits, all or nothing,
 // before any of it is worked on.
-func (s *Server) charge(rc *fasthttp.RequestCtx, x *exchange, w auth.Work, imageTokens int64) error {
-	standing, err := x.lease.Charge(x.ctx, w)
+func (s *Server) charge(rc *fasthttp.RequestCtx, x *exchange, w work) error {
+	standing, err := x.lease.Charge(x.ctx, w.Work)
 	if err != nil {
 		x.refused = true
 		return err
 	}
-	x.bill.asked, x.bill.imageTokens, x.standing = w, imageTokens, standing
+	x.bill.asked, x.standing = w, standing
 	setStanding(&rc.Response.Header, standing)
 	return nil
 }
@@ -53,35 +60,34 @@ func (s *Server) charge(rc *fasthttp.RequestCtx, x *exchange, w auth.Work, image
 const bytesPerToken = 3
 
 // chatWork is what a client's own body asks for.
-func (x *exchange) chatWork(r *completions.Request, body int) (w auth.Work, imageTokens int64) {
+func (x *exchange) chatWork(r *completions.Request, body int) (w work) {
 	client, sees := r.Client, vision.Of(r.Model.ServedAs)
 	text := body
 	for i := range client.Images {
 		image := &client.Images[i]
 		w.Images++
 		w.Pixels += int64(image.Width) * int64(image.Height)
-		imageTokens += int64(sees.Tokens(image.Width, image.Height))
+		w.imageTokens += int64(sees.Tokens(image.Width, image.Height))
 		text -= len(image.Base64)
 	}
-	w.Prompt = imageTokens + int64(max(0, text)/bytesPerToken)
+	w.Prompt = w.imageTokens + int64(max(0, text)/bytesPerToken)
 	w.Generated = x.identity.Expects(client.N, int64(client.MaxTokens))
-	return w, imageTokens
+	return w
 }
 
 // pageWork is what one page asks for.
-func (x *exchange) pageWork(m *completions.Model, width, height int, prompt string) (w auth.Work, imageTokens int64) {
-	imageTokens = int64(vision.Of(m.ServedAs).Tokens(width, height))
-	return auth.Work{
-		Images:    1,
-		Pixels:    int64(width) * int64(height),
-		Prompt:    imageTokens + int64(len(prompt)/bytesPerToken),
-		Generated: x.identity.Expects(1, 0),
-	}, imageTokens
+func (x *exchange) pageWork(m *completions.Model, width, height int, prompt string) (w work) {
+	w.imageTokens = int64(vision.Of(m.ServedAs).Tokens(width, height))
+	w.Images = 1
+	w.Pixels = int64(width) * int64(height)
+	w.Prompt = w.imageTokens + int64(len(prompt)/bytesPerToken)
+	w.Generated = x.identity.Expects(1, 0)
+	return w
 }
 
 // outcome is what became of one answer.
 type outcome struct {
-	asked   auth.Work
+	asked   work
 	receipt backends.Receipt
 	cache   completions.CacheState
 	usage   compat.Usage // of an answer that others have paid for
@@ -94,7 +100,7 @@ type outcome struct {
 // was refused by a backend, is given back; of an answer whose client left, what
 // it was given counts, and of one that no GPU worked for as much as is configured.
 func (x *exchange) account(o outcome) {
-	if o.asked == (auth.Work{}) {
+	if o.asked == (work{}) {
 		return // nothing could be asked: an item of a batch that is no image
 	}
 	x.s.metrics.answers[o.cache].Inc()
@@ -119,7 +125,7 @@ func (x *exchange) account(o outcome) {
 		x.s.metrics.worked(x, u)
 	case o.err == nil && o.receipt.Attempts > 0: // cut by the guard
 		took.Generated = int64(o.relayed)
-	case (x.gone() || errors.Is(o.err, errNotTaking)) && o.receipt.Attempts > 0:
+	case (x.gone() || errors.Is(o.err, errNotTaking)) && o.receipt.Sent:
 		took.Generated = int64(o.relayed)
 		if o.receipt.FirstByte == 0 && o.relayed == 0 {
 			took.Prompt = 0
@@ -127,7 +133,8 @@ func (x *exchange) account(o outcome) {
 	default:
 		return
 	}
-	x.bill.took = x.bill.took.Add(took)
+	took.imageTokens = min(took.imageTokens, took.Prompt)
+	x.bill.took = x.bill.took.add(took)
 }
 
 // share is what of an answer's tokens is charged that no GPU worked for.
@@ -142,7 +149,7 @@ func (x *exchange) accountLater(r backends.Receipt) {
 	x.s.ledger.Record(x.who(), usage.Counts{
 		PromptTokens:    int64(r.Usage.PromptTokens),
 		GeneratedTokens: int64(r.Usage.CompletionTokens),
-		ImageTokens:     min(x.bill.imageTokens, int64(r.Usage.PromptTokens)),
+		ImageTokens:     min(x.bill.asked.imageTokens, int64(r.Usage.PromptTokens)),
 		GPU:             r.Busy,
 	})
 	x.letGo(-1)
@@ -164,7 +171,7 @@ func (x *exchange) pay() {
 		Pixels:          b.took.Pixels,
 		PromptTokens:    b.took.Prompt,
 		GeneratedTokens: b.took.Generated,
-		ImageTokens:     min(b.imageTokens, b.took.Prompt),
+		ImageTokens:     b.took.imageTokens,
 		GPU:             x.receipt.Busy,
 		CacheHits:       b.hits,
 	}
@@ -175,7 +182,7 @@ func (x *exchange) pay() {
 		x.lease.Refund()
 		counts.Requests = 0
 	}
-	x.lease.Settle(b.took.Add(b.set))
+	x.lease.Settle(b.took.Work.Add(b.set))
 	if b.answers > 0 && b.took.Generated > 0 {
 		x.identity.Learn(b.took.Generated / b.answers)
 	}

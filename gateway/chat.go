@@ -32,8 +32,7 @@ func (s *Server) handleDialect(d compat.Dialect) handler {
 		if err := s.fetchImages(x, r.Client); err != nil {
 			return err
 		}
-		work, imageTokens := x.chatWork(r, len(body))
-		if err := s.charge(rc, x, work, imageTokens); err != nil {
+		if err := s.charge(rc, x, x.chatWork(r, len(body))); err != nil {
 			return err
 		}
 		r.Control, r.Announced = control(rc), x.announced(rc)

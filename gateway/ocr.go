@@ -30,7 +30,7 @@ func (s *Server) handleOCR(rc *fasthttp.RequestCtx, x *exchange) error {
 	if sheet.err != nil {
 		return sheet.err
 	}
-	if err := s.charge(rc, x, sheet.work, sheet.imageTokens); err != nil {
+	if err := s.charge(rc, x, sheet.work); err != nil {
 		return err
 	}
 	page, err := s.readPage(x, m, sheet, wanted{r.Prompt, r.Format, control(rc)})
@@ -117,8 +117,7 @@ type sheet struct {
 	legacy.Image
 	mime          string
 	width, height int
-	work          auth.Work
-	imageTokens   int64
+	work          work
 	err           error // why it cannot be read, in the words of the legacy service
 }
 
@@ -133,7 +132,7 @@ func (x *exchange) look(m *completions.Model, image legacy.Image, prompt string)
 	case err != nil:
 		s.err = x.setup.cfg.Legacy.Profile.NotAnImage(image.Path)
 	default:
-		s.work, s.imageTokens = x.pageWork(m, s.width, s.height, prompt)
+		s.work = x.pageWork(m, s.width, s.height, prompt)
 	}
 	return s
 }
