@@ -112,9 +112,13 @@ func (r *relay) write(w io.Writer, p []byte) (int, error) {
 	}
 	n, err := w.Write(p)
 	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	switch {
+	case err == nil:
+	case errors.As(err, &timeout) && timeout.Timeout():
 		r.x.err = errNotTaking
 		r.x.cancel(errNotTaking)
+	default: // it hung up, and the watch has not said so yet
+		r.x.cancel(errClientGone)
 	}
 	return n, err
 }
