@@ -29,8 +29,12 @@ func (s *Server) admitToLook(rc *fasthttp.RequestCtx, x *exchange) error {
 		return err
 	}
 	standing, err := s.gate.Standing(x.ctx, x.identity)
+	if err != nil {
+		return err
+	}
+	x.standing = standing
 	setStanding(&rc.Response.Header, standing)
-	return err
+	return nil
 }
 
 // handleModel describes one model, by its name or an alias.

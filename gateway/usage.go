@@ -12,14 +12,9 @@ import (
 
 // handleUsage is GET /v1/usage: what the key's holder has used, and what is left.
 func (s *Server) handleUsage(rc *fasthttp.RequestCtx, x *exchange) error {
-	if err := s.admit(rc, x); err != nil {
+	if err := s.admitToLook(rc, x); err != nil {
 		return err
 	}
-	standing, err := s.gate.Standing(x.ctx, x.identity)
-	if err != nil {
-		return err
-	}
-	setStanding(&rc.Response.Header, standing)
 	t := x.identity.Tenant
 	body, err := json.Marshal(struct {
 		Object string            `json:"object"`
@@ -28,7 +23,7 @@ func (s *Server) handleUsage(rc *fasthttp.RequestCtx, x *exchange) error {
 		Limits map[string]limit  `json:"limits"`
 		Quota  map[string]budget `json:"quota"`
 		usage.Report
-	}{"usage", t.Name, x.identity.KeyID, limits(standing, s.gate.Busy(x.identity)), quota(t.Quota, s.gate.Used(x.identity)), s.ledger.Report(usage.Filter{Tenant: t.Name})})
+	}{"usage", t.Name, x.identity.KeyID, limits(x.standing, s.gate.Busy(x.identity)), quota(t.Quota, s.gate.Used(x.identity)), s.ledger.Report(usage.Filter{Tenant: t.Name})})
 	if err != nil {
 		return err
 	}

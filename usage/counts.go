@@ -43,6 +43,11 @@ func (c *Counts) add(d *Counts) {
 	c.Refused.add(&d.Refused)
 }
 
+// Total is how many there are, whatever refused them.
+func (r *Refusals) Total() int64 {
+	return r.Requests + r.Images + r.Megapixels + r.Tokens + r.InProgress + r.Quota + r.Capacity
+}
+
 func (r *Refusals) add(d *Refusals) {
 	r.Requests += d.Requests
 	r.Images += d.Images

@@ -43,6 +43,19 @@ type Usage struct {
 	Refused         Refusals `json:"refused"`
 }
 
+// Add adds v to u.
+func (u *Usage) Add(v *Usage) {
+	u.Requests += v.Requests
+	u.Images += v.Images
+	u.Megapixels += v.Megapixels
+	u.PromptTokens += v.PromptTokens
+	u.ImageTokens += v.ImageTokens
+	u.GeneratedTokens += v.GeneratedTokens
+	u.GPUSeconds += v.GPUSeconds
+	u.CacheHits += v.CacheHits
+	u.Refused.add(&v.Refused)
+}
+
 func (c *Counts) usage() Usage {
 	return Usage{
 		Requests:        c.Requests,

@@ -66,14 +66,10 @@ func printUsage(w io.Writer, title string, s usage.Summary) error {
 
 func usageLine(w io.Writer, tenant, key string, u usage.Usage) {
 	fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%d\t%d\t%s\t%d\t%d\t\n", tenant, key, u.Requests, u.Images, oneDecimal(u.Megapixels),
-		u.PromptTokens, u.GeneratedTokens, oneDecimal(u.GPUSeconds), u.CacheHits, refusals(u.Refused))
+		u.PromptTokens, u.GeneratedTokens, oneDecimal(u.GPUSeconds), u.CacheHits, u.Refused.Total())
 }
 
 func oneDecimal(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) }
-
-func refusals(r usage.Refusals) int64 {
-	return r.Requests + r.Images + r.Megapixels + r.Tokens + r.InProgress + r.Quota + r.Capacity
-}
 
 // byKey adds up the models and routes of each key, in the order of the rows.
 func byKey(rows []usage.Row) []usage.Row {
@@ -87,25 +83,7 @@ func byKey(rows []usage.Row) []usage.Row {
 			places[who] = i
 			sums = append(sums, usage.Row{Who: who})
 		}
-		addUsage(&sums[i].Usage, row.Usage)
+		sums[i].Add(&row.Usage)
 	}
 	return sums
-}
-
-func addUsage(sum *usage.Usage, u usage.Usage) {
-	sum.Requests += u.Requests
-	sum.Images += u.Images
-	sum.Megapixels += u.Megapixels
-	sum.PromptTokens += u.PromptTokens
-	sum.ImageTokens += u.ImageTokens
-	sum.GeneratedTokens += u.GeneratedTokens
-	sum.GPUSeconds += u.GPUSeconds
-	sum.CacheHits += u.CacheHits
-	sum.Refused.Requests += u.Refused.Requests
-	sum.Refused.Images += u.Refused.Images
-	sum.Refused.Megapixels += u.Refused.Megapixels
-	sum.Refused.Tokens += u.Refused.Tokens
-	sum.Refused.InProgress += u.Refused.InProgress
-	sum.Refused.Quota += u.Refused.Quota
-	sum.Refused.Capacity += u.Refused.Capacity
 }
