@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"math"
 	"sync/atomic"
 
@@ -19,6 +20,18 @@ type account struct {
 
 	admitted prometheus.Counter
 	refused  map[string]prometheus.Counter // by the names of limits
+}
+
+// countRefusal counts a refusal by its limit; another error is none.
+func (a *account) countRefusal(err error) {
+	var limit *LimitError
+	var quota *QuotaError
+	switch {
+	case errors.As(err, &limit):
+		a.refused[limit.name()].Inc()
+	case errors.As(err, &quota):
+		a.refused[LimitQuota].Inc()
+	}
 }
 
 // history is how long a tenant's answers usually are, in tokens: a mean in which

@@ -24,10 +24,7 @@ func (g *Gate) Admit(ctx context.Context, id *Identity, route string) (Lease, er
 	lease := Lease{gate: g, identity: id, ticket: t, turn: t.turn.Load()}
 	if err := g.admit(ctx, t, &lease); err != nil {
 		g.tickets.Put(t)
-		var limit *LimitError
-		if errors.As(err, &limit) {
-			id.account.refused[limit.name()].Inc()
-		}
+		id.account.countRefusal(err)
 		return Lease{}, err
 	}
 	id.account.inProgress.Add(1)
@@ -38,27 +35,26 @@ func (g *Gate) Admit(ctx context.Context, id *Identity, route string) (Lease, er
 // admit charges the request and then takes its slots. Who has to wait for one
 // is charged anew when it has it.
 func (g *Gate) admit(ctx context.Context, t *ticket, l *Lease) error {
-	n := t.list(requests, requests, func(kind) int64 { return 1 })
-	if err := g.charge(ctx, t, n, l); err != nil {
+	if err := g.charge(ctx, t, l); err != nil {
 		return err
 	}
 	full := takeAll(&t.scopes)
 	if full == nil {
 		return nil
 	}
-	g.giveBack(t, n)
-	if n > 0 && l.standing.Requests.Limit > 0 {
+	g.giveBack(t)
+	if l.standing.Requests.Limit > 0 {
 		l.standing.Requests.Remaining++
 	}
 	owner := l.identity.owner
 	if full != owner || !l.identity.Tenant.Wait {
-		return &LimitError{Limit: LimitInProgress, Ceiling: full.ceiling, RetryAfter: inProgressRetryAfter, Standing: l.standing}
+		return l.busy(full)
 	}
 	l.identity.account.waiting.Add(1)
 	err := owner.slots.wait(ctx, owner.inProgress)
 	l.identity.account.waiting.Add(-1)
 	if errors.Is(err, errSlotsTaken) {
-		return &LimitError{Limit: LimitInProgress, RetryAfter: inProgressRetryAfter, Standing: l.standing}
+		return l.busy(owner)
 	}
 	if err != nil {
 		return err
@@ -67,32 +63,34 @@ func (g *Gate) admit(ctx context.Context, t *ticket, l *Lease) error {
 	others[0] = nil
 	if full := takeAll(&others); full != nil {
 		owner.slots.release()
-		return &LimitError{Limit: LimitInProgress, Ceiling: full.ceiling, RetryAfter: inProgressRetryAfter, Standing: l.standing}
+		return l.busy(full)
 	}
 	l.standing = Standing{}
-	if err := g.charge(ctx, t, n, l); err != nil {
+	if err := g.charge(ctx, t, l); err != nil {
 		releaseAll(&t.scopes)
 		return err
 	}
 	return nil
 }
 
-func (g *Gate) charge(ctx context.Context, t *ticket, n int, l *Lease) error {
+// busy is the refusal by a scope that has no slot free.
+func (l *Lease) busy(full *scope) error {
+	return &LimitError{Limit: LimitInProgress, Ceiling: full.ceiling, RetryAfter: inProgressRetryAfter, Standing: l.standing}
+}
+
+// charge charges the request itself.
+func (g *Gate) charge(ctx context.Context, t *ticket, l *Lease) error {
+	n := t.list(requests, requests, func(kind) int64 { return 1 })
 	if n == 0 {
 		return nil
 	}
 	return g.take(ctx, t, n, &l.standing)
 }
 
-// giveBack undoes the charge of the first n claims.
-func (g *Gate) giveBack(t *ticket, n int) {
-	for i := range n {
-		t.claims[i].Count = -t.claims[i].Count
-	}
+// giveBack undoes charge.
+func (g *Gate) giveBack(t *ticket) {
+	n := t.list(requests, requests, func(kind) int64 { return -1 })
 	g.settle(t.claims[:n], t.at)
-	for i := range n {
-		t.claims[i].Count = -t.claims[i].Count
-	}
 }
 
 // takeAll takes a slot of every scope, or returns the one that has none free.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,22 +35,13 @@ func TestCharge_AdmitsTenOfSixtyFourCallers(t *testing.T) {
 	} {
 		t.Run(settings, func(t *testing.T) {
 			gate, id := oneTenant(t, settings, auth.Deps{})
-			var admitted atomic.Int64
-			var group sync.WaitGroup
-			start := make(chan struct{})
-			for range 64 {
-				group.Go(func() {
-					<-start
-					lease := admit(t, gate, id)
-					defer lease.Release()
-					if _, err := lease.Charge(context.Background(), auth.Work{Images: 2, Pixels: 8e6, Prompt: 900, Generated: 600}); err == nil {
-						admitted.Add(1)
-					}
-				})
-			}
-			close(start)
-			group.Wait()
-			if got := admitted.Load(); got != 10 {
+			got := authtest.OfSixtyFour(func() bool {
+				lease := admit(t, gate, id)
+				defer lease.Release()
+				_, err := lease.Charge(context.Background(), auth.Work{Images: 2, Pixels: 8e6, Prompt: 900, Generated: 600})
+				return err == nil
+			})
+			if got != 10 {
 				t.Errorf("%d admitted", got)
 			}
 		})

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -67,8 +66,7 @@ func (l Lease) Refund() {
 		return
 	}
 	t.refunded = true
-	n := t.list(requests, requests, func(kind) int64 { return -1 })
-	l.gate.settle(t.claims[:n], t.at)
+	l.gate.giveBack(t)
 }
 
 // Charge charges what the request's body asks for to the limits of images,
@@ -82,7 +80,7 @@ func (l Lease) Charge(ctx context.Context, w Work) (Standing, error) {
 	}
 	account, now := l.identity.account, l.gate.now()
 	if err := account.month.take(now, l.identity.Tenant.Quota, w); err != nil {
-		account.refused[LimitQuota].Inc()
+		account.countRefusal(err)
 		l.Refund()
 		return l.standing, err
 	}
@@ -93,10 +91,7 @@ func (l Lease) Charge(ctx context.Context, w Work) (Standing, error) {
 		if err != nil {
 			account.month.settle(now, now, w, Work{})
 			l.Refund()
-			var limit *LimitError
-			if errors.As(err, &limit) {
-				account.refused[limit.name()].Inc()
-			}
+			account.countRefusal(err)
 			return standing, err
 		}
 	}

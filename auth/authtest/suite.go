@@ -259,27 +259,35 @@ func debt(t *testing.T, s auth.Store, clock *Clock) {
 	}
 }
 
+// OfSixtyFour is how many of 64 callers who ask at once are admitted.
+func OfSixtyFour(ask func() (admitted bool)) int64 {
+	var admitted atomic.Int64
+	var group sync.WaitGroup
+	start := make(chan struct{})
+	for range 64 {
+		group.Go(func() {
+			<-start
+			if ask() {
+				admitted.Add(1)
+			}
+		})
+	}
+	close(start)
+	group.Wait()
+	return admitted.Load()
+}
+
 func tenOfSixtyFour(t *testing.T, s auth.Store, _ *Clock) {
 	for round := range 20 {
 		cs := claims(10, "shared"+strconv.Itoa(round), "also"+strconv.Itoa(round))
-		var admitted atomic.Int64
-		var group sync.WaitGroup
-		start := make(chan struct{})
-		for range 64 {
-			group.Go(func() {
-				<-start
-				v, err := s.Take(t.Context(), cs, make([]limiter.Context, len(cs)))
-				if err != nil {
-					t.Error(err)
-				}
-				if v.Refused < 0 {
-					admitted.Add(1)
-				}
-			})
-		}
-		close(start)
-		group.Wait()
-		if got := admitted.Load(); got != 10 {
+		got := OfSixtyFour(func() bool {
+			v, err := s.Take(t.Context(), cs, make([]limiter.Context, len(cs)))
+			if err != nil {
+				t.Error(err)
+			}
+			return v.Refused < 0
+		})
+		if got != 10 {
 			t.Fatalf("%d admitted", got)
 		}
 	}
