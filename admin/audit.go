@@ -9,14 +9,13 @@ import (
 	"regexp"
 	"sync"
 	"time"
+
+	"ocrmux/auth"
 )
 
-// Refused requests are told one by one up to refusalLines at once and then one
-// each refusalInterval; of the others the next line says how many there were.
-const (
-	refusalLines    = 20
-	refusalInterval = 3 * time.Second
-)
+// refusals is how many refused requests are told one by one; of the others the
+// next line says how many there were.
+var refusals = auth.Pace{Burst: 20, Interval: 3 * time.Second}
 
 // audit tells who did what, and with what result: a line for every change,
 // whether it came about or not, and for requests that were not let in.
@@ -27,8 +26,8 @@ type audit struct {
 	now     func() time.Time
 
 	mu     sync.Mutex
-	paid   bucket // guarded by mu
-	untold int    // guarded by mu; refusals since the last line
+	paid   auth.Bucket // guarded by mu
+	untold int         // guarded by mu; refusals since the last line
 }
 
 func newAudit(log *slog.Logger, m *metrics, cfg Config, now func() time.Time) *audit {
@@ -58,7 +57,7 @@ func (a *audit) changed(r *http.Request, action string, about []object, status i
 func (a *audit) refused(r *http.Request, path string, why reason) {
 	a.metrics.refusals[why].Inc()
 	a.mu.Lock()
-	if a.paid.take(a.now(), refusalInterval, refusalLines) > 0 {
+	if a.paid.Take(a.now(), refusals) > 0 {
 		a.untold++
 		a.mu.Unlock()
 		return

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"ocrmux/auth"
 	"ocrmux/compat"
 )
 
@@ -33,18 +34,26 @@ type refusal struct {
 	err    *compat.Error
 }
 
+// An address may send ten wrong tokens at once and then ten a minute. Nobody
+// needs more to find a mistake, and a token of 256 bits would be safe without:
+// the throttle keeps the log and the CPU quiet.
+var wrongTokens = auth.Pace{Burst: 10, Interval: 6 * time.Second}
+
+// throttledAddresses bounds the addresses that are remembered.
+const throttledAddresses = 4096
+
 // lock decides who gets in: whoever has the token or, where there is none and
 // the listener is local, whoever is on this machine and is no foreign web page
 // in somebody's browser.
 type lock struct {
 	cfg      Config
 	now      func() time.Time
-	throttle *throttle
+	throttle *auth.Throttle
 	origins  *http.CrossOriginProtection
 }
 
 func newLock(cfg Config, now func() time.Time) *lock {
-	return &lock{cfg: cfg, now: now, throttle: newThrottle(), origins: http.NewCrossOriginProtection()}
+	return &lock{cfg: cfg, now: now, throttle: auth.NewThrottle(wrongTokens, throttledAddresses), origins: http.NewCrossOriginProtection()}
 }
 
 func (l *lock) check(r *http.Request) *refusal {
@@ -76,7 +85,7 @@ func (l *lock) checkToken(r *http.Request, token string) *refusal {
 	if subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
 		return nil
 	}
-	if wait := l.throttle.wrong(peer(r), l.now()); wait > 0 {
+	if wait := l.throttle.Wrong(peer(r), l.now()); wait > 0 {
 		return &refusal{reasonThrottled, tooManyTokens(wait)}
 	}
 	return &refusal{reasonWrong, badToken()}

@@ -46,7 +46,7 @@ type Gate struct {
 	metrics   *metrics
 	store     Store
 	now       func() time.Time
-	throttle  *throttle
+	throttle  *Throttle
 	addresses *addresses
 	month     func(tenant string) (pages, tokens int64)
 	tickets   sync.Pool // of *ticket
@@ -73,7 +73,7 @@ func New(cfg Config, deps Deps) (*Gate, error) {
 		store:     deps.Store,
 		now:       deps.Now,
 		month:     deps.Month,
-		throttle:  newThrottle(),
+		throttle:  NewThrottle(wrongKeys, throttledAddresses),
 		addresses: newAddresses(),
 		tickets:   sync.Pool{New: func() any { return new(ticket) }},
 	}
@@ -195,7 +195,7 @@ func (g *Gate) Identify(credential string, peer netip.Addr) (*Identity, error) {
 		}
 	}
 	g.metrics.failed(why)
-	if wait := g.throttle.wrong(peer, now); wait > 0 {
+	if wait := g.throttle.Wrong(peer, now); wait > 0 {
 		g.metrics.throttled.Inc()
 		return nil, &Throttled{RetryAfter: wait}
 	}
